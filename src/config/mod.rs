@@ -1,0 +1,1 @@
+//! The site's file → each part's options.

@@ -1,0 +1,1 @@
+//! Builds the parts, joins them, supervises them, drains them.

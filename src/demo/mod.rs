@@ -1,0 +1,1 @@
+//! `tidegate demo`: simulated devices, the gateway and an upstream in one process.

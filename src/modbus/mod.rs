@@ -1,0 +1,23 @@
+//! Modbus: requests, replies and registers as bytes and back (Modbus Application Protocol 1.1b3, Modbus over Serial Line 1.02). Sans-I/O.
+
+pub mod register;
+
+pub use register::{ByteOrder, RegisterAddress, Table, ValueType};
+
+/// A slave's address on the line: 1 to 247 (Serial Line 1.02, 2.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnitId(u8);
+
+impl UnitId {
+    /// `None` for 0 (broadcast, nobody answers it) and for 248 to 255 (reserved).
+    pub const fn new(unit: u8) -> Option<Self> {
+        match unit {
+            1..=247 => Some(Self(unit)),
+            _ => None,
+        }
+    }
+
+    pub const fn as_u8(self) -> u8 {
+        self.0
+    }
+}

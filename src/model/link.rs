@@ -1,0 +1,98 @@
+//! The messages that cross between parts. The parts do not know each other; `daemon` joins them by channels of these.
+//! Bodies that cross are `Bytes`; nothing else is shared. Every channel is bounded.
+//!
+//! ```text
+//! bus ──Message──▶ broker ──ToOutbox──▶ outbox ──Page──▶ bridge (one an upstream)
+//!                    ▲────OutboxToBroker───┘  ◀──BridgeToOutbox──┘
+//! ops ──Query──▶ any
+//! ```
+
+use tokio::sync::oneshot;
+
+use super::{Body, EntryId, IdRange, Mono, QoS, Start, Topic, UpstreamId, UpstreamSet, Wall};
+
+/// A message that is owed to at least one upstream (outbox.md 1, 2). Cheap to clone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    pub id: EntryId,
+    pub owed: UpstreamSet,
+    pub topic: Topic,
+    pub body: Body,
+    pub qos: QoS,
+    pub retain: bool,
+    /// Somebody waits for this promise: a PUBACK hangs on it. False for readings and QoS 0.
+    pub awaited: bool,
+    /// When it was accepted; for a row of an earlier run, when it was read back.
+    pub accepted: Mono,
+    pub accepted_wall: Wall,
+}
+
+impl Entry {
+    /// What an entry costs in memory beside its topic and body; the same figure on every side that counts.
+    pub const OVERHEAD: usize = 128;
+
+    /// Bytes that this entry counts for, against `unsecured_max` and a page's size.
+    pub fn cost(&self) -> usize {
+        Self::OVERHEAD + self.topic.as_bytes().len() + self.body.bytes.len()
+    }
+}
+
+/// broker → outbox.
+#[derive(Debug)]
+pub enum ToOutbox {
+    /// In id order, also from one `Put` to the next.
+    Put(Vec<Entry>),
+}
+
+/// outbox → broker.
+#[derive(Debug, Clone, PartialEq)]
+pub enum OutboxToBroker {
+    /// First of all, once: ids may be given from `counter` 1 on. Until then nothing that has a destination is accepted.
+    Started(Start),
+    /// These became secured (outbox.md 3). Ranges, because 7 may be secured while 6 waits. A range may span ids of which only some were ever
+    /// given; it never spans one that is unsecured.
+    Secured(Vec<IdRange>),
+    /// The upstreams whose queue has no room now (outbox.md 11), replacing the set of the last such message.
+    Full(UpstreamSet),
+}
+
+/// bridge → outbox.
+#[derive(Debug)]
+pub enum BridgeToOutbox {
+    /// The upstream's connection is up (CONNACK received) or down. It bears on whether a receiver is prompt (outbox.md 6).
+    Link { upstream: UpstreamId, up: bool },
+    /// Asks for up to `entries` more entries after those already handed over in this run. Answered by exactly one [`Page`], as soon as there is at
+    /// least one entry. At most one pull an upstream is open.
+    Pull { upstream: UpstreamId, entries: usize },
+    /// What became of entries that were handed over. In any order; each id once.
+    Done { upstream: UpstreamId, settled: Vec<Settled> },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settled {
+    pub id: EntryId,
+    pub outcome: Outcome,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    Acknowledged,
+    /// Refused for good: it counts as settled only once its dead-letter row is committed (outbox.md 3).
+    /// `code` is the standard's reason code, where the protocol has one.
+    DeadLetter {
+        code: Option<u8>,
+        cause: String,
+    },
+}
+
+/// outbox → bridge: 1 to `Pull::entries` entries in id order, after all that were handed over before.
+#[derive(Debug)]
+pub struct Page {
+    pub entries: Vec<Entry>,
+}
+
+/// ops → a part. The part answers from its own state, at once.
+#[derive(Debug)]
+pub struct Query<T> {
+    pub reply: oneshot::Sender<T>,
+}

@@ -1,0 +1,144 @@
+//! What each part says of itself: the shapes of `tidegate status --json`. Times are RFC 3339 or ages in milliseconds, as named.
+
+use serde::{Deserialize, Serialize};
+
+/// All of `tidegate status`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    pub gateway: String,
+    pub uptime_ms: u64,
+    /// Nothing below is bad.
+    pub ok: bool,
+    pub broker: BrokerStatus,
+    pub buses: Vec<BusStatus>,
+    pub outbox: OutboxStatus,
+    pub upstreams: Vec<UpstreamStatus>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct BrokerStatus {
+    /// Addresses that listen, as `tcp://127.0.0.1:1883`.
+    pub listeners: Vec<String>,
+    pub clients: u64,
+    pub sessions: u64,
+    pub retained: u64,
+    /// PUBLISH packets from clients that were applied.
+    pub received: u64,
+    /// PUBLISH packets queued to clients.
+    pub delivered: u64,
+    /// Readings that were applied.
+    pub injected: u64,
+    /// Messages that were given an id, because an upstream is owed them.
+    pub owed: u64,
+    pub dropped_qos0: u64,
+    pub dropped_queue: u64,
+    /// Readings and QoS 0 messages that an upstream would have got, dropped because nothing could be kept (outbox.md 11).
+    pub dropped_overflow: u64,
+    pub unsecured_bytes: u64,
+    pub protocol_errors: u64,
+    /// CPU time of the longest turn of the broker's thread, in microseconds.
+    pub longest_turn_us: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct BusStatus {
+    pub name: String,
+    pub port: String,
+    pub open: bool,
+    pub last_error: Option<String>,
+    /// Readings that did not fit in the way to the broker.
+    pub dropped: u64,
+    pub devices: Vec<DeviceStatus>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeviceState {
+    /// Not asked, or nothing heard, since the start.
+    #[default]
+    Unknown,
+    Good,
+    /// `max_failures` failures in a row; asked again with back-off.
+    Bad,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DeviceStatus {
+    pub name: String,
+    pub state: DeviceState,
+    pub last_good_age_ms: Option<u64>,
+    /// Requests sent, or frames received.
+    pub exchanges: u64,
+    pub timeouts: u64,
+    pub crc_errors: u64,
+    pub exceptions: u64,
+    pub decode_errors: u64,
+    /// Frames that belonged to no request: foreign units, late replies, noise.
+    pub skipped: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoreState {
+    #[default]
+    Good,
+    /// No space: commits are tried again with back-off.
+    Full,
+    /// The file must not be used again by this process: it goes on without a disk.
+    Diskless,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct OutboxStatus {
+    pub path: String,
+    pub store: StoreState,
+    pub epoch: u32,
+    /// Entries owed, in memory and on disk.
+    pub entries: u64,
+    /// Bytes used on disk (outbox.md 15).
+    pub bytes: u64,
+    pub max_bytes: u64,
+    pub oldest_age_ms: Option<u64>,
+    pub commits: u64,
+    pub rows: u64,
+    pub failed_commits: u64,
+    pub dead_letters: u64,
+    pub queues: Vec<QueueStatus>,
+    /// Sentences that want a person, each with what to do.
+    pub alarms: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct QueueStatus {
+    pub upstream: String,
+    pub entries: u64,
+    pub oldest_age_ms: Option<u64>,
+    /// No longer in the site's file, and still owed.
+    pub gone: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UpstreamState {
+    #[default]
+    Connecting,
+    Connected,
+    /// Waiting for the next try.
+    Backoff,
+    /// Connected, and it refuses everything that it is sent.
+    Refusing,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct UpstreamStatus {
+    pub name: String,
+    pub url: String,
+    pub state: UpstreamState,
+    pub in_flight: u64,
+    pub oldest_unacknowledged_age_ms: Option<u64>,
+    pub acknowledged: u64,
+    pub connects: u64,
+    pub dead_letters: u64,
+    pub last_error: Option<String>,
+}

@@ -1,0 +1,1 @@
+//! MQTT's packets as bytes and back. Sans-I/O.

@@ -1,0 +1,1 @@
+//! What the operating system and the operator see: logs, systemd, the control socket.

@@ -1,0 +1,80 @@
+//! The outbox: what is owed to upstreams, in memory and in SQLite, until they have it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::model::status::OutboxStatus;
+use crate::model::{BridgeToOutbox, OutboxToBroker, Page, Phase, Query, ToOutbox};
+use crate::stats::Heartbeat;
+
+/// `[store]` (outbox.md 6), and the upstreams' names.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    pub path: PathBuf,
+    pub max_bytes: u64,
+    pub ack_wait: Duration,
+    pub ack_delay: Duration,
+    pub flush_interval: Duration,
+    pub commit_rows: usize,
+    pub commit_bytes: usize,
+    pub commits_per_second: f64,
+    pub progress_rows: u64,
+    pub wal_max_bytes: u64,
+    /// In the order of the site's file: [`crate::model::UpstreamId`] is the index. At most [`crate::model::UpstreamSet::MAX`].
+    pub upstreams: Vec<Arc<str>>,
+}
+
+impl Options {
+    /// The defaults of `[store]`.
+    pub fn new(path: PathBuf, upstreams: Vec<Arc<str>>) -> Self {
+        Self {
+            path,
+            max_bytes: 1 << 30,
+            ack_wait: Duration::from_millis(500),
+            ack_delay: Duration::from_millis(200),
+            flush_interval: Duration::from_secs(1),
+            commit_rows: 256,
+            commit_bytes: 256 << 10,
+            commits_per_second: 6.0,
+            progress_rows: 4_096,
+            wal_max_bytes: 4 << 20,
+            upstreams,
+        }
+    }
+}
+
+/// How the outbox is joined to the rest.
+#[derive(Debug)]
+pub struct Links {
+    pub from_broker: mpsc::Receiver<ToOutbox>,
+    pub to_broker: mpsc::Sender<OutboxToBroker>,
+    pub from_bridge: mpsc::Receiver<BridgeToOutbox>,
+    /// One an upstream, in the order of the options. Capacity 1 is enough: a pull is answered once.
+    pub to_bridge: Vec<mpsc::Sender<Page>>,
+    pub query: mpsc::Receiver<Query<OutboxStatus>>,
+    /// Commits at once from [`Phase::StopBroker`] on; ends at [`Phase::StopOutbox`].
+    pub phase: watch::Receiver<Phase>,
+    pub heartbeat: Heartbeat,
+    /// The store thread's own.
+    pub store_heartbeat: Heartbeat,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The process ends with exit code 2.
+    #[error("the store {} is held by another process{holder}", path.display())]
+    Held { path: PathBuf, holder: String },
+    #[error("the store's thread ended")]
+    StoreEnded,
+}
+
+/// Runs the outbox until [`Phase::StopOutbox`]. Trouble with the disk is no error: see the alarms of its status.
+///
+/// # Errors
+/// Another process holds the store, or the store's thread ended.
+pub async fn run(_options: Options, _links: Links) -> Result<(), Error> {
+    Ok(())
+}
