@@ -1,2 +1,3 @@
 //! All tests of the whole: one binary, because linking one is faster than linking twenty. One module a behaviour.
 
+mod tidy;
