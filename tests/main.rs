@@ -1,3 +1,5 @@
 //! All tests of the whole: one binary, because linking one is faster than linking twenty. One module a behaviour.
 
+mod harness;
+mod harness_self;
 mod tidy;
