@@ -16,6 +16,7 @@ pub struct Received {
     pub payload: Vec<u8>,
     pub retain: bool,
     pub qos: u8,
+    pub at: Mono,
 }
 
 impl Received {
@@ -125,7 +126,7 @@ fn parse(line: &str) -> Option<Received> {
     let retain = parts.next()? == "1";
     let qos = parts.next()?.parse().ok()?;
     let payload = unhex(parts.next()?)?;
-    Some(Received { topic: parts.next()?.to_owned(), payload, retain, qos })
+    Some(Received { topic: parts.next()?.to_owned(), payload, retain, qos, at: clock::mono() })
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
