@@ -3,4 +3,5 @@
 mod harness;
 mod harness_ledger;
 mod harness_self;
+mod systemd;
 mod tidy;
