@@ -6,13 +6,14 @@
 //! Invariants: a failed reading is always published, and so is the first good one after it; without a deadband every good one is.
 //! A published number is finite. Integers that are neither scaled nor shifted are never rounded.
 //!
-//! Failure: a number that scale and offset carry out of range becomes a failed reading with the cause `decode`.
+//! Failure: a number that scale and offset carry out of range, or a text where a number is wanted, becomes a failed reading with the cause `decode`.
 
 mod json;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::frame::decode::number;
 use crate::model::{Cause, Message, Mono, Now, Origin, QoS, Sample, Topic, Value};
 
 pub use json::json;
@@ -22,12 +23,12 @@ pub use json::json;
 pub struct PointOptions {
     pub topic: Topic,
     pub unit: Option<Arc<str>>,
-    /// `value × scale + offset`. Truths and texts are not touched.
+    /// `value × scale + offset`. Truths are not touched.
     pub scale: f64,
     pub offset: f64,
     /// Digits after the point in the published text.
     pub decimals: Option<u8>,
-    /// A value that differs from the last published one by less than this is not published. Truths and texts differ or are the same.
+    /// A value that differs from the last published one by less than this is not published. Truths differ or are the same.
     pub deadband: Option<f64>,
     /// With a deadband: published at least this often all the same, as far as readings come.
     pub max_silence: Option<Duration>,
@@ -55,7 +56,7 @@ impl Normalizer {
     /// `None` if its deadband holds it back (or there is no such point).
     pub fn apply(&mut self, point: usize, value: Result<Value, Cause>, now: Now) -> Option<Message> {
         let Point { options, last } = self.points.get_mut(point)?;
-        let value = value.and_then(|value| scaled(value, options.scale, options.offset));
+        let value = value.and_then(|value| options.normalized(value));
         match &value {
             Ok(good) => {
                 if let (Some(deadband), Some((before, at))) = (options.deadband, &*last)
@@ -73,16 +74,30 @@ impl Normalizer {
     }
 }
 
-fn scaled(value: Value, scale: f64, offset: f64) -> Result<Value, Cause> {
-    let plain = scale == 1.0 && offset == 0.0;
-    let number = match value {
-        Value::F64(n) if plain => n,
-        Value::F64(n) => fifteen_digits(n * scale + offset),
-        Value::I64(n) if !plain => fifteen_digits(n as f64 * scale + offset),
-        Value::U64(n) if !plain => fifteen_digits(n as f64 * scale + offset),
-        untouched => return Ok(untouched),
-    };
-    if number.is_finite() { Ok(Value::F64(number)) } else { Err(Cause::Decode) }
+impl PointOptions {
+    /// A text where the options speak of a number is read as one, or is none: a sensor that says `ERR` for a temperature has failed.
+    fn normalized(&self, value: Value) -> Result<Value, Cause> {
+        let value = match value {
+            Value::Text(text) if self.is_number() => number(&text).ok_or(Cause::Decode)?,
+            value => value,
+        };
+        let number = match value {
+            Value::F64(n) if self.is_plain() => n,
+            Value::F64(n) => fifteen_digits(n * self.scale + self.offset),
+            Value::I64(n) if !self.is_plain() => fifteen_digits(n as f64 * self.scale + self.offset),
+            Value::U64(n) if !self.is_plain() => fifteen_digits(n as f64 * self.scale + self.offset),
+            untouched => return Ok(untouched),
+        };
+        if number.is_finite() { Ok(Value::F64(number)) } else { Err(Cause::Decode) }
+    }
+
+    fn is_plain(&self) -> bool {
+        self.scale == 1.0 && self.offset == 0.0
+    }
+
+    fn is_number(&self) -> bool {
+        self.unit.is_some() || self.decimals.is_some() || self.deadband.is_some() || !self.is_plain()
+    }
 }
 
 /// Rounds to 15 significant decimal digits, as many as a double always keeps: 2301 × 0.1 is 230.1, not 230.10000000000002.
@@ -130,7 +145,7 @@ mod tests {
     fn point(scale: f64, offset: f64, deadband: Option<f64>, max_silence: Option<u64>) -> PointOptions {
         PointOptions {
             topic: Topic::new("plant-7/meter/v").unwrap(),
-            unit: Some("V".into()),
+            unit: None,
             scale,
             offset,
             decimals: None,
@@ -156,18 +171,17 @@ mod tests {
             (I64(i64::MIN), 1.0, 0.0, Ok(I64(i64::MIN))),
             (U64(7), 1.0, 0.5, Ok(F64(7.5))),
             (Bool(true), 0.1, 1.0, Ok(Bool(true))),
-            (Text("on".into()), 0.1, 1.0, Ok(Text("on".into()))),
+            (Text("on".into()), 1.0, 0.0, Ok(Text("on".into()))),
+            (Text("21.5".into()), 1.0, 0.0, Ok(Text("21.5".into()))),
+            (Text("21.5".into()), 2.0, 0.0, Ok(F64(43.0))),
+            (Text("on".into()), 0.1, 1.0, Err(Cause::Decode)),
             (F64(f64::NAN), 1.0, 0.0, Err(Cause::Decode)),
             (F64(f64::NEG_INFINITY), 1.0, 0.0, Err(Cause::Decode)),
             (F64(1e300), 1e300, 0.0, Err(Cause::Decode)),
         ] {
             let message = Normalizer::new([point(scale, offset, None, None)]).apply(0, Ok(value.clone()), at(5)).unwrap();
             let sample = Sample::from_body(&message.body).unwrap();
-            assert_eq!(
-                sample,
-                Sample { value: want, unit: Some("V".into()), decimals: None, at: Wall(5_000) },
-                "{value:?} × {scale} + {offset}"
-            );
+            assert_eq!(sample, Sample { value: want, unit: None, decimals: None, at: Wall(5_000) }, "{value:?} × {scale} + {offset}");
         }
     }
 
@@ -206,11 +220,24 @@ mod tests {
     }
 
     #[test]
-    fn with_a_deadband_truths_and_texts_are_published_on_change() {
+    fn with_a_deadband_truths_are_published_on_change() {
         let (on, off) = (|| Ok(Value::Bool(true)), || Ok(Value::Bool(false)));
-        check(Some(1.0), None, &[(0, on(), true), (1, on(), false), (2, off(), true)]);
-        let text = |t: &str| Ok(Value::Text(t.into()));
-        check(Some(1.0), None, &[(0, text("a"), true), (1, text("a"), false), (2, text("b"), true), (3, Ok(Value::I64(0)), true)]);
+        check(Some(1.0), None, &[(0, on(), true), (1, on(), false), (2, off(), true), (3, Ok(Value::I64(0)), true)]);
+    }
+
+    #[test]
+    fn a_text_is_a_failed_reading_where_the_site_wants_a_number() {
+        let plain = || point(1.0, 0.0, None, None);
+        for (options, want) in [
+            (plain(), Ok(Value::Text("ERR".into()))),
+            (PointOptions { unit: Some("°C".into()), ..plain() }, Err(Cause::Decode)),
+            (PointOptions { decimals: Some(1), ..plain() }, Err(Cause::Decode)),
+            (PointOptions { deadband: Some(1.0), ..plain() }, Err(Cause::Decode)),
+            (PointOptions { offset: 1.0, ..plain() }, Err(Cause::Decode)),
+        ] {
+            let message = Normalizer::new([options.clone()]).apply(0, Ok(Value::Text("ERR".into())), at(0)).unwrap();
+            assert_eq!(Sample::from_body(&message.body).unwrap().value, want, "{options:?}");
+        }
     }
 
     #[test]
