@@ -3,5 +3,6 @@
 mod harness;
 mod harness_ledger;
 mod harness_self;
+mod lines;
 mod systemd;
 mod tidy;

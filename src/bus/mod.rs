@@ -1,5 +1,8 @@
 //! Ports and the devices on them: asks what is due, reads what comes, publishes readings. One thread a port.
 
+mod lines;
+mod serial;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,4 +110,9 @@ pub struct Links {
 }
 
 /// Runs the bus until [`Phase::StopBuses`]. A port that is absent or fails is no error: it is opened again, for ever.
-pub async fn run(_options: Options, _links: Links) {}
+pub async fn run(options: Options, links: Links) {
+    match &options.protocol {
+        Protocol::ModbusRtu(_) => {}
+        Protocol::Serial(framed) => lines::run(&options, framed, links).await,
+    }
+}

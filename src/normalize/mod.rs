@@ -72,6 +72,13 @@ impl Normalizer {
         let sample = Sample { value, unit: options.unit.as_deref().map(Into::into), decimals: options.decimals, at: now.wall };
         Some(Message { topic: options.topic.clone(), body: sample.to_body(), qos: QoS::AtLeastOnce, retain: true, origin: Origin::Bus })
     }
+
+    /// The last message of this point was dropped on its way: nobody has seen its value, so the next one is published.
+    pub fn forget(&mut self, point: usize) {
+        if let Some(point) = self.points.get_mut(point) {
+            point.last = None;
+        }
+    }
 }
 
 impl PointOptions {

@@ -1,0 +1,28 @@
+//! Serial ports: the only file of the buses that touches a tty.
+
+use std::path::Path;
+
+use tokio_serial::SerialStream;
+
+use super::{Line, Parity};
+
+/// Opens the port with these settings.
+///
+/// # Errors
+/// It is not there, is no terminal, or does not take the settings.
+pub(super) fn open(port: &Path, line: &Line) -> std::io::Result<SerialStream> {
+    let builder = tokio_serial::new(port.to_string_lossy(), line.baud)
+        .data_bits(match line.data_bits {
+            5 => tokio_serial::DataBits::Five,
+            6 => tokio_serial::DataBits::Six,
+            7 => tokio_serial::DataBits::Seven,
+            _ => tokio_serial::DataBits::Eight,
+        })
+        .parity(match line.parity {
+            Parity::None => tokio_serial::Parity::None,
+            Parity::Even => tokio_serial::Parity::Even,
+            Parity::Odd => tokio_serial::Parity::Odd,
+        })
+        .stop_bits(if line.stop_bits == 2 { tokio_serial::StopBits::Two } else { tokio_serial::StopBits::One });
+    Ok(SerialStream::open(&builder)?)
+}
