@@ -2,7 +2,9 @@
 //! outlives its readers. Otherwise every test that stands on them would pass.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use tidegate::clock;
@@ -15,14 +17,17 @@ use crate::harness::proxy::Proxy;
 use crate::harness::publisher::{Load, Publishers};
 use crate::harness::random::Random;
 use crate::harness::receiver::{Received, Receiver};
+use crate::harness::wire::{Meter, Wire};
 use crate::harness::{alone, let_run, wait_for, wait_until};
 
 const SOON: Duration = Duration::from_secs(10);
 
+/// What was sent, what of it was acknowledged, what arrived; then how many lost, invented, out of order, twice.
+type Row = (&'static [u64], &'static [u64], &'static [&'static str], [usize; 4]);
+
 #[test]
 fn the_ledger_sees_what_went_wrong() {
-    // Sent and acknowledged as in the first two columns; arrived as in the third; then lost, invented, out of order, twice.
-    let rows: [(&[u64], &[u64], &[&str], [usize; 4]); 7] = [
+    let rows: [Row; 7] = [
         (&[1, 2, 3], &[1, 2, 3], &["1 1", "1 2", "1 3"], [0, 0, 0, 0]),
         (&[1, 2, 3], &[1, 2, 3], &["1 1", "1 3"], [1, 0, 0, 0]),
         (&[1, 2, 3], &[1], &["1 1", "1 3"], [0, 0, 0, 0]),
@@ -80,4 +85,29 @@ fn the_line_sensor_goes_on_while_nobody_reads() {
     assert!(numbers.is_sorted(), "{numbers:?}");
     let emitted = sensor.emitted();
     assert!(numbers.iter().all(|n| emitted.contains_key(n)), "{numbers:?}");
+}
+
+#[test]
+fn the_meter_answers_across_the_wire() {
+    // Requests with their CRCs, and the replies without (Modbus over Serial Line 1.02, 2.5.1; Application Protocol 1.1b3, 6.1 to 6.4).
+    let rows: [(&[u8], &[u8]); 4] = [
+        (&[1, 4, 0, 0, 0, 2, 0x71, 0xcb], &[1, 4, 4, 0x43, 0x66, 0x80, 0]),
+        (&[1, 3, 0, 10, 0, 1, 0xa4, 0x08], &[1, 3, 2, 0xff, 0xc9]),
+        (&[1, 1, 0, 3, 0, 1, 0x0d, 0xca], &[1, 1, 1, 1]),
+        (&[1, 2, 0, 4, 0, 1, 0xf8, 0x0b], &[1, 2, 1, 0]),
+    ];
+    let wire = Wire::new();
+    let _meter = Meter::start(&wire.far, 19_200);
+    let mut port = File::options().read(true).write(true).open(&wire.near).expect("the port can be opened");
+    let (said, hear) = mpsc::channel();
+    let mut reader = port.try_clone().expect("a file can be shared");
+    thread::spawn(move || {
+        let mut byte = [0];
+        while reader.read_exact(&mut byte).is_ok() && said.send(byte[0]).is_ok() {}
+    });
+    for (request, reply) in rows {
+        port.write_all(request).expect("the port takes a request");
+        let heard: Vec<u8> = (0..reply.len() + 2).map_while(|_| hear.recv_timeout(SOON).ok()).collect();
+        assert_eq!(heard.get(..reply.len()), Some(reply), "to {request:x?}");
+    }
 }

@@ -194,9 +194,8 @@ impl<'a> Launch<'a> {
         }
         let log = File::options().create(true).append(true).open(self.site.log_file()).expect("the log can be written");
         let out = log.try_clone().expect("a file can be shared");
-        let started = clock::mono();
         let child = command.stdin(Stdio::null()).stdout(out).stderr(log).spawn().expect("the gateway starts");
-        Gateway { site: self.site, child, notify, started }
+        Gateway { site: self.site, child, notify }
     }
 }
 
@@ -206,7 +205,6 @@ pub struct Gateway<'a> {
     site: &'a Site,
     child: Child,
     notify: Notify,
-    pub started: Mono,
 }
 
 impl Gateway<'_> {

@@ -11,7 +11,10 @@ pub mod proxy;
 pub mod publisher;
 pub mod python;
 pub mod random;
+pub mod readings;
 pub mod receiver;
+pub mod rig;
+pub mod wire;
 
 use std::io::Write as _;
 use std::path::Path;

@@ -30,7 +30,6 @@ pub struct Load {
 
 #[derive(Debug)]
 pub struct Publishers {
-    pub load: Load,
     child: Child,
     stdin: Option<ChildStdin>,
     dir: TempDir,
@@ -45,7 +44,7 @@ impl Publishers {
         command.args([load.publishers.to_string(), load.rate.to_string(), load.window.to_string(), load.topic.to_owned()]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python starts");
         let out = child.stdout.take().expect("piped");
-        let started = Self { load, stdin: child.stdin.take(), child, dir };
+        let started = Self { stdin: child.stdin.take(), child, dir };
         let (said, hear) = mpsc::channel();
         thread::spawn(move || {
             let mut line = String::new();
