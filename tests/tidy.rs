@@ -74,6 +74,8 @@ const HOMES: &[Home] = &[
         what: "disk",
         paths: &["std::fs", "std::os::unix::fs", "tokio::fs", "rusqlite", "rustix::fs"],
         files: &[
+            "src/bridge/secret.rs",
+            "src/bridge/tls.rs",
             "src/config/load.rs",
             "src/config/secret.rs",
             "src/ops/control.rs",

@@ -1,0 +1,287 @@
+//! The life of one upstream: when to connect, when to give a connection up, what to tell the outbox, what to say in the log. Sans-I/O.
+
+use std::time::Duration;
+
+use super::backoff::Backoff;
+use super::pump::{Pump, Refusal};
+use super::sink::{Down, Event, Parcel, TooLarge};
+use super::{Options, Tuning};
+use crate::model::status::{UpstreamState, UpstreamStatus};
+use crate::model::{BridgeToOutbox, EntryId, Mono, Outcome};
+
+#[derive(Debug)]
+pub struct State {
+    options: Options,
+    pub pump: Pump,
+    backoff: Backoff,
+    link: Link,
+    /// What the outbox was last told.
+    reported_up: bool,
+    /// The log has said that the upstream is away; since when it is.
+    away: Option<Mono>,
+    /// The last connection ended before it proved good. The next has to do so before the log says that the upstream is back, or it would say so
+    /// at each try on an upstream that closes on what it is sent.
+    doubted: bool,
+    acknowledged: u64,
+    connects: u64,
+    dead_letters: u64,
+    last_error: Option<String>,
+    said_refusing: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Link {
+    Waiting {
+        until: Mono,
+    },
+    Connecting {
+        give_up: Mono,
+    },
+    /// `proved`: an entry was acknowledged. `heard`: the last sign of life.
+    Up {
+        since: Mono,
+        heard: Mono,
+        proved: bool,
+    },
+    /// Thrown away; its last events are on their way. If they do not come, they are not waited for.
+    Ending {
+        give_up: Mono,
+    },
+}
+
+/// How long the last events of a connection that was thrown away may take. They only save duplicates.
+const ENDING_MAX: Duration = Duration::from_secs(2);
+
+/// What the task is to do to the sink.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    Connect,
+    ThrowAway(String),
+}
+
+impl State {
+    pub fn new(options: Options, tuning: &Tuning, now: Mono) -> Self {
+        Self {
+            pump: Pump::new(usize::from(options.window), options.ack_timeout),
+            backoff: Backoff::new(tuning.backoff_min, tuning.backoff_max, tuning.seed),
+            link: Link::Waiting { until: now },
+            reported_up: false,
+            away: None,
+            doubted: false,
+            acknowledged: 0,
+            connects: 0,
+            dead_letters: 0,
+            last_error: None,
+            said_refusing: false,
+            options,
+        }
+    }
+
+    /// What is due at `now`.
+    pub fn due(&mut self, now: Mono) -> Option<Action> {
+        if now < self.wake_at()? {
+            return None;
+        }
+        match self.link {
+            Link::Waiting { .. } => {
+                self.link = Link::Connecting { give_up: now + self.options.connect_timeout };
+                Some(Action::Connect)
+            }
+            Link::Connecting { .. } => self.throw_away(now, format!("no answer within {}", seconds(self.options.connect_timeout))),
+            Link::Up { .. } if self.pump.deadline().is_some_and(|deadline| deadline <= now) => {
+                self.throw_away(now, format!("no acknowledgement within {}", seconds(self.options.ack_timeout)))
+            }
+            Link::Up { .. } => self.throw_away(now, "no sign of life".to_owned()),
+            Link::Ending { .. } => {
+                self.down(Down { by_peer: false, cause: "thrown away".to_owned() }, now);
+                None
+            }
+        }
+    }
+
+    /// When [`State::due`] is to be asked again, unless an event comes before.
+    pub fn wake_at(&self) -> Option<Mono> {
+        match self.link {
+            Link::Waiting { until } => Some(until),
+            Link::Connecting { give_up } => Some(give_up),
+            Link::Up { heard, .. } => {
+                let silence = self.silence().map(|silence| heard + silence);
+                self.pump.deadline().into_iter().chain(silence).min()
+            }
+            Link::Ending { give_up } => Some(give_up),
+        }
+    }
+
+    pub fn event(&mut self, event: Event, now: Mono) -> Option<Action> {
+        if let Link::Up { heard, .. } = &mut self.link {
+            *heard = now;
+        }
+        match event {
+            Event::Up => self.up(now),
+            Event::Written(token) => self.pump.written(token, now),
+            Event::Acked(token) => {
+                let count = self.pump.acked(token);
+                if count > 0 {
+                    self.acknowledged += count as u64;
+                    self.proved(now);
+                }
+            }
+            Event::Refused(token, code) => {
+                if self.pump.refused(token, code) == Refusal::Hold {
+                    return self.throw_away(now, format!("the upstream refuses an entry for now, with reason code {code:#04x}"));
+                }
+            }
+            Event::Alive => self.alive(now),
+            Event::Down(down) => self.down(down, now),
+        }
+        None
+    }
+
+    /// One entry of a page, as the sink would send it.
+    pub fn take(&mut self, id: EntryId, parcel: Result<Parcel, TooLarge>) {
+        match parcel {
+            Ok(parcel) => self.pump.push(parcel),
+            Err(too_large) => self.pump.reject(id, too_large.to_string()),
+        }
+    }
+
+    /// Whether [`State::message`] has one.
+    pub fn has_message(&self) -> bool {
+        self.is_up() != self.reported_up || self.pump.has_settled() || (self.is_up() && self.pump.wants_pull())
+    }
+
+    /// The next message for the outbox: the connection's state first, then what is settled, then the wish for more.
+    pub fn message(&mut self) -> Option<BridgeToOutbox> {
+        let upstream = self.options.upstream;
+        let up = self.is_up();
+        if up != self.reported_up {
+            self.reported_up = up;
+            return Some(BridgeToOutbox::Link { upstream, up });
+        }
+        let settled = self.pump.take_settled();
+        if settled.is_empty() {
+            return up.then(|| self.pump.pull()).flatten().map(|entries| BridgeToOutbox::Pull { upstream, entries });
+        }
+        let dead = settled.iter().filter_map(|s| match &s.outcome {
+            Outcome::DeadLetter { cause, .. } => Some((s.id, cause)),
+            Outcome::Acknowledged => None,
+        });
+        if let Some((id, cause)) = dead.clone().next() {
+            let count = dead.count() as u64;
+            self.dead_letters += count;
+            tracing::warn!(upstream = %self.options.name, count, first = %id, cause = %cause, "set aside as dead letters");
+        }
+        Some(BridgeToOutbox::Done { upstream, settled })
+    }
+
+    pub fn is_up(&self) -> bool {
+        matches!(self.link, Link::Up { .. })
+    }
+
+    /// The end: whatever the connection is, it is used no more.
+    pub fn gone(&mut self) {
+        if !matches!(self.link, Link::Waiting { .. }) {
+            self.link = Link::Waiting { until: Mono::from_nanos(u64::MAX) };
+        }
+    }
+
+    pub fn status(&self, now: Mono) -> UpstreamStatus {
+        UpstreamStatus {
+            name: self.options.name.to_string(),
+            url: self.options.url(),
+            state: match self.link {
+                _ if self.pump.refusing() => UpstreamState::Refusing,
+                Link::Waiting { .. } | Link::Ending { .. } => UpstreamState::Backoff,
+                Link::Connecting { .. } => UpstreamState::Connecting,
+                Link::Up { .. } => UpstreamState::Connected,
+            },
+            in_flight: self.pump.in_flight() as u64,
+            oldest_unacknowledged_age_ms: self.pump.oldest().map(|at| now.since(at).as_millis() as u64),
+            acknowledged: self.acknowledged,
+            connects: self.connects,
+            dead_letters: self.dead_letters,
+            last_error: self.last_error.clone(),
+        }
+    }
+
+    fn throw_away(&mut self, now: Mono, cause: String) -> Option<Action> {
+        if matches!(self.link, Link::Connecting { .. } | Link::Up { .. }) {
+            // Nothing may be offered to what is being thrown away; its last acknowledgements still count.
+            self.link = Link::Ending { give_up: now + ENDING_MAX };
+            return Some(Action::ThrowAway(cause));
+        }
+        None
+    }
+
+    fn up(&mut self, now: Mono) {
+        if self.is_up() {
+            return;
+        }
+        self.link = Link::Up { since: now, heard: now, proved: false };
+        self.connects += 1;
+        self.pump.up();
+        if !self.doubted {
+            self.back(now);
+        }
+    }
+
+    fn alive(&mut self, now: Mono) {
+        if let Link::Up { since, .. } = self.link
+            && now.since(since) >= self.backoff.longest()
+            && !self.pump.refusing()
+        {
+            // It has stood for long, with nothing to send: that is proof enough.
+            self.proved(now);
+        }
+    }
+
+    fn proved(&mut self, now: Mono) {
+        if let Link::Up { proved, .. } = &mut self.link
+            && !*proved
+        {
+            *proved = true;
+            self.backoff.reset();
+            self.back(now);
+        }
+        if self.said_refusing && !self.pump.refusing() {
+            self.said_refusing = false;
+            tracing::info!(upstream = %self.options.name, "upstream takes messages again");
+        }
+    }
+
+    fn back(&mut self, now: Mono) {
+        let name = &self.options.name;
+        match self.away.take() {
+            Some(since) => tracing::info!(upstream = %name, away_s = now.since(since).as_secs(), "upstream back"),
+            None if self.connects == 1 => tracing::info!(upstream = %name, url = %self.options.url(), "upstream connected"),
+            None => {}
+        }
+    }
+
+    fn down(&mut self, down: Down, now: Mono) {
+        if let Link::Up { proved, .. } = self.link {
+            self.doubted = !proved;
+        }
+        self.pump.down(down.by_peer, now);
+        self.link = Link::Waiting { until: now + self.backoff.next() };
+        let name = &self.options.name;
+        if self.pump.refusing() && !self.said_refusing {
+            self.said_refusing = true;
+            tracing::error!(upstream = %name, cause = %down.cause, "upstream refuses everything that it is sent; its queue holds, tried again and again");
+        }
+        if self.away.is_none() {
+            self.away = Some(now);
+            tracing::warn!(upstream = %name, cause = %down.cause, "upstream away; tried again until it is back");
+        }
+        self.last_error = Some(down.cause);
+    }
+
+    /// Longest time without any sign of life: pings go out each `keep_alive`, so their traffic is missing twice.
+    fn silence(&self) -> Option<Duration> {
+        (!self.options.keep_alive.is_zero()).then(|| self.options.keep_alive * 2 + self.options.connect_timeout)
+    }
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{} s", duration.as_secs_f64())
+}
