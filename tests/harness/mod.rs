@@ -3,6 +3,7 @@
 //! Everything that waits has a deadline and says what it waited for; everything that was started ends with the value that owns it.
 //! What a test has shown goes out by [`report`], so that it is seen also when the test passes.
 
+pub mod bridge;
 pub mod gateway;
 pub mod ledger;
 pub mod line_sensor;
