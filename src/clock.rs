@@ -36,6 +36,12 @@ pub fn now() -> Now {
     Now { mono: mono(), wall: wall() }
 }
 
+/// CPU time that this thread has used. A system call, other than the clocks above.
+pub fn thread_cpu() -> Duration {
+    let time = rustix::time::clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
 /// Waits until `deadline` by tokio's timer, which is up to 1.1 ms late.
 pub async fn sleep_until(deadline: Mono) {
     tokio::time::sleep_until((anchor() + Duration::from_nanos(deadline.as_nanos())).into()).await;

@@ -58,7 +58,7 @@ const HOMES: &[Home] = &[
         files: &[
             "src/bridge/mqtt.rs",
             "src/broker/connection.rs",
-            "src/broker/flow.rs",
+            "src/broker/flusher.rs",
             "src/broker/listener.rs",
             "src/bus/socket.rs",
             "src/ops/control.rs",

@@ -1,4 +1,48 @@
 //! The embedded MQTT broker: state and all connections on one thread.
+//!
+//! Job: MQTT 3.1.1 at QoS 0 and 1 for local clients; readings to those who subscribed; what is owed to upstreams gets an id and goes to the
+//! outbox, and its PUBACK leaves when the outbox calls it secured.
+//!
+//! `state` and the files that add to it (`apply`, `connect`, `publish`, `subscribe`) are the whole broker without I/O: bytes and events in,
+//! output and wake-ups out. `listener`, `connection`, `flusher` move the bytes; `task` joins it all to the other parts; `shell` is what these
+//! share.
+//!
+//! Invariants:
+//! - `apply` never re-enters: what it causes elsewhere (closed connections, wills, wake-ups) is queued.
+//! - A turn is bounded by deliveries and input; whatever is O(n) goes in slices. One timer sweeps for all connections.
+//! - A PUBLISH is applied whole or not at all: one that cannot be accepted now stays at the head of its connection's input.
+//! - Acknowledgements leave a connection in the order of its PUBLISHes, each when its ids are secured.
+//! - Memory follows bytes that are there, never claimed lengths; all output and queues share one budget.
+//!
+//! Failure: a peer's mistake ends its connection, with a reason in the log. A receiver that does not read slows its feeders a tenth of the
+//! time, then loses QoS 0 (counted) and has QoS 1 queued within limits. An outbox that stops answering holds publishers within
+//! `unsecured_max` and drops readings, counted. A listener that cannot be bound ends the part.
+//!
+//! Not yet: sessions and retained messages live in memory and do not survive a restart. QoS 2 is granted as 1 to subscribers, and a PUBLISH at
+//! QoS 2 ends its connection.
+
+mod access;
+mod acks;
+mod apply;
+mod conn;
+mod connect;
+mod connection;
+mod destination;
+mod flow;
+mod flusher;
+mod id;
+mod letter;
+mod listener;
+mod output;
+mod owed;
+mod publish;
+mod retained;
+mod session;
+mod shell;
+mod state;
+mod subscribe;
+mod subscriptions;
+mod task;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -91,6 +135,6 @@ pub enum Error {
 ///
 /// # Errors
 /// A listener's address that cannot be bound.
-pub async fn run(_options: Options, _links: Links) -> Result<(), Error> {
-    Ok(())
+pub async fn run(options: Options, links: Links) -> Result<(), Error> {
+    task::run(options, links).await
 }

@@ -4,6 +4,7 @@
 //! What a test has shown goes out by [`report`], so that it is seen also when the test passes.
 
 pub mod bridge;
+pub mod broker;
 pub mod gateway;
 pub mod ledger;
 pub mod line_sensor;

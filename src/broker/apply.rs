@@ -1,0 +1,177 @@
+//! Bytes of a connection → packets → changes of state, as many as one turn's budget allows.
+
+use std::time::Duration;
+
+use super::conn::{End, Hold};
+use super::id::ConnId;
+use super::state::Broker;
+use crate::faults;
+use crate::model::{Mono, Now};
+use crate::mqtt::{Error, Frame, encode, kind, packet, split};
+
+/// Deliveries of one turn. Measured: 64 KiB of 5-byte publishes to 1,000 subscribers hold the thread 110 ms without this limit.
+const TURN_DELIVERIES: usize = 4_096;
+
+/// Input of one turn in bytes.
+const TURN_BYTES: usize = 64 << 10;
+
+/// Largest CONNECT: fits the largest will topic and a password of some kilobytes, so that memory before CONNECT is small.
+const CONNECT_MAX: usize = 80 << 10;
+
+/// What is left of a turn. One packet is always applied.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) deliveries: usize,
+    pub(super) bytes: usize,
+}
+
+impl Work {
+    pub(super) fn turn() -> Self {
+        if faults::active("no-budget") {
+            return Self { deliveries: usize::MAX, bytes: usize::MAX };
+        }
+        Self { deliveries: TURN_DELIVERIES, bytes: TURN_BYTES }
+    }
+
+    pub(super) const fn is_done(&self) -> bool {
+        self.deliveries == 0 || self.bytes == 0
+    }
+
+    pub(super) const fn spend(&mut self, deliveries: usize) {
+        self.deliveries = self.deliveries.saturating_sub(deliveries);
+    }
+}
+
+/// How a turn ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// All whole packets are applied: more bytes are wanted.
+    Hungry,
+    /// The budget is spent: again, after the others.
+    Again,
+    /// The packet at the head cannot be applied now; the connection is woken when it may be tried again.
+    Held,
+    /// The connection ends.
+    Ended,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Applied {
+    /// Bytes that are dealt with.
+    pub(super) used: usize,
+    pub(super) turn: Turn,
+}
+
+/// What became of one packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Done,
+    /// Applied, and its connection is to wait: it feeds a slow receiver.
+    Pause(Mono),
+    /// Not applied.
+    Hold(Hold),
+}
+
+impl Broker {
+    /// Applies packets from the front of `input`, which begins at a packet's first byte.
+    pub(super) fn apply(&mut self, id: ConnId, input: &[u8], now: Now) -> Applied {
+        self.now = now;
+        let mut work = Work::turn();
+        self.replay(id, &mut work);
+        let mut used = 0;
+        let turn = loop {
+            let Some(conn) = self.conns.get(id).filter(|c| c.end.is_none()) else { break Turn::Ended };
+            if conn.hold.is_some() {
+                break Turn::Held;
+            }
+            if conn.acks.len() >= usize::from(self.limits.receive_maximum) {
+                self.hold(id, Hold::Acks);
+                break Turn::Held;
+            }
+            if work.is_done() {
+                break Turn::Again;
+            }
+            let max = if conn.connected { self.limits.packet_max } else { self.limits.packet_max.min(CONNECT_MAX) };
+            let rest = input.get(used..).unwrap_or_default();
+            let step = match first_byte(rest, conn.connected).and_then(|()| split(rest, max)) {
+                Ok(None) => break Turn::Hungry,
+                Ok(Some(frame)) => self.packet(id, &frame, &mut work).map(|step| (step, frame.raw.len())),
+                Err(error) => Err(error.into()),
+            };
+            match step {
+                Ok((Step::Hold(hold), _)) => self.hold(id, hold),
+                Ok((step, length)) => {
+                    used += length;
+                    work.bytes = work.bytes.saturating_sub(length);
+                    work.spend(1);
+                    if let Step::Pause(until) = step {
+                        self.pause(id, until);
+                    }
+                }
+                Err(end) => self.end(id, end),
+            }
+        };
+        // Part of a large packet is a sign of life, too: on a slow line it may take longer than the keep-alive.
+        if let Some(conn) = self.conns.get_mut(id)
+            && !input.is_empty()
+        {
+            conn.seen = now.mono;
+        }
+        self.mark_dirty(id);
+        Applied { used, turn }
+    }
+
+    fn packet(&mut self, id: ConnId, frame: &Frame<'_>, work: &mut Work) -> Result<Step, End> {
+        match frame.kind() {
+            kind::PUBLISH => return self.publish(id, frame, work),
+            kind::PUBACK => self.puback(id, packet::puback(frame)?),
+            kind::PINGREQ => {
+                packet::empty(frame)?;
+                self.send(id, &encode::PINGRESP);
+            }
+            kind::SUBSCRIBE => self.subscribe(id, packet::Subscribe::parse(frame)?, work),
+            kind::UNSUBSCRIBE => self.unsubscribe(id, &packet::Unsubscribe::parse(frame)?, work),
+            kind::DISCONNECT => {
+                packet::empty(frame)?;
+                return Err(End::Disconnect);
+            }
+            kind::CONNECT if self.conns.get(id).is_some_and(|c| !c.connected) => self.connect(id, frame)?,
+            kind::CONNECT => return Err(Error::Protocol("a second CONNECT [MQTT-3.1.0-2]").into()),
+            kind::PUBREC | kind::PUBREL | kind::PUBCOMP => return Err(End::Qos2),
+            _ => return Err(Error::Protocol("a packet that only a server sends").into()),
+        }
+        Ok(Step::Done)
+    }
+
+    pub(super) fn send(&mut self, id: ConnId, packet: &[u8]) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.out.push(packet);
+        }
+    }
+
+    fn puback(&mut self, id: ConnId, packet_id: u16) {
+        let now = self.now;
+        let Some(conn) = self.conns.get(id) else { return };
+        if let Some(session) = conn.session.and_then(|s| self.sessions.get_mut(s))
+            && session.inflight.acknowledge(packet_id, &self.budget)
+            && (session.queue.len() > 0 || !conn.replays.is_empty() || conn.slow.is_slow())
+        {
+            self.refill(id, now);
+        }
+    }
+
+    /// Keeps track of the longest turn of the thread.
+    pub(super) fn took(&mut self, cpu: Duration) {
+        let us = u64::try_from(cpu.as_micros()).unwrap_or(u64::MAX);
+        self.counters.longest_turn_us = self.counters.longest_turn_us.max(us);
+    }
+}
+
+/// Whether the packet that begins here may come now. Asked before the packet is complete, so that a stranger cannot make us gather anything
+/// but a CONNECT [MQTT-3.1.0-1].
+fn first_byte(input: &[u8], connected: bool) -> Result<(), Error> {
+    match input.first() {
+        Some(first) if !connected && *first != kind::CONNECT << 4 => Err(Error::Protocol("the first packet is not CONNECT [MQTT-3.1.0-1]")),
+        _ => Ok(()),
+    }
+}

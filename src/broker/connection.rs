@@ -1,0 +1,223 @@
+//! One connection's task: reads, applies, keeps what is left; waits for writability when the kernel takes no more.
+
+use std::future::poll_fn;
+use std::io::ErrorKind;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::tcp::OwnedReadHalf;
+
+use super::apply::{Applied, Turn};
+use super::conn::{End, Hold};
+use super::flusher;
+use super::id::ConnId;
+use super::shell::Shell;
+use crate::clock;
+
+/// Most bytes of one read before CONNECT.
+const STRANGER_READ: usize = 4 << 10;
+
+/// Turns with less input than this are too short to be measured.
+const MEASURED_INPUT: usize = 1 << 10;
+
+/// What a read came to.
+enum Read {
+    /// Nothing is there; the task is woken when something is.
+    Nothing,
+    /// All that was there, and how the turn ended.
+    All(Turn),
+    /// There may be more.
+    Some(Turn),
+}
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    id: ConnId,
+    half: OwnedReadHalf,
+    shell: Rc<Shell>,
+    /// Bytes that are not applied: part of a packet, or what a turn left. Read into the thread's buffer otherwise.
+    left: Vec<u8>,
+    /// Bytes of `left` that are dealt with.
+    done: usize,
+    /// Whole packets may stand in `left`.
+    again: bool,
+    eof: bool,
+    /// What the drain waits for has been applied.
+    settled: bool,
+}
+
+impl Connection {
+    pub(super) const fn new(id: ConnId, half: OwnedReadHalf, shell: Rc<Shell>) -> Self {
+        Self { id, half, shell, left: Vec::new(), done: 0, again: false, eof: false, settled: false }
+    }
+
+    /// Until the connection's end.
+    pub(super) async fn run(mut self) {
+        poll_fn(|cx| self.poll(cx)).await;
+        self.note_settled();
+        self.shell.remove(self.id);
+        self.shell.settle();
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.shell.with_socket(self.id, |socket| match &socket.waker {
+            Some(waker) if waker.will_wake(cx.waker()) => {}
+            _ => socket.waker = Some(cx.waker().clone()),
+        });
+        if self.poll_write(cx).is_ready() && self.has_ended() {
+            return Poll::Ready(());
+        }
+        if self.shell.broker.borrow().is_ending(self.id) {
+            self.note_settled();
+            return Poll::Pending;
+        }
+        let result = self.poll_input(cx);
+        self.shell.settle();
+        if matches!(result, Turn::Again) {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    /// Ready when the socket is not blocked.
+    fn poll_write(&self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.shell.with_socket(self.id, |socket| socket.blocked).unwrap_or(false) {
+            if self.half.as_ref().poll_write_ready(cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.shell.with_socket(self.id, |socket| socket.blocked = false);
+            flusher::flush(&self.shell, self.id);
+        }
+        Poll::Ready(())
+    }
+
+    /// Ended, and the last bytes are written.
+    fn has_ended(&self) -> bool {
+        let broker = self.shell.broker.borrow();
+        broker.is_ending(self.id) && broker.output(self.id).is_none_or(|out| out.waiting() == 0)
+    }
+
+    fn poll_input(&mut self, cx: &mut Context<'_>) -> Turn {
+        // Leftovers first: they came before whatever can be read. A connection that wants to send retained messages has its turn here, too.
+        let turn = self.apply_left();
+        if turn != Turn::Hungry {
+            if matches!(self.shell.broker.borrow().hold_of(self.id), Some(Hold::NotStarted | Hold::Full(_))) {
+                // Nothing says that its time will come: a drain does not wait for it.
+                self.note_settled();
+            }
+            return turn;
+        }
+        self.again = false;
+        if self.shell.draining.get() {
+            self.note_settled();
+            return Turn::Held;
+        }
+        if self.eof {
+            return self.end(End::Eof);
+        }
+        loop {
+            match self.read(cx) {
+                Read::Nothing => return Turn::Hungry,
+                // Registers for more; nothing is read before others had their turn.
+                Read::All(Turn::Hungry) => {}
+                Read::Some(Turn::Hungry) => return Turn::Again,
+                Read::All(turn) | Read::Some(turn) => return turn,
+            }
+        }
+    }
+
+    fn apply_left(&mut self) -> Turn {
+        if !self.again && !self.shell.broker.borrow().wants_turn(self.id) {
+            return Turn::Hungry;
+        }
+        let input = self.left.get(self.done..).unwrap_or_default();
+        let applied = self.apply(input);
+        self.done += applied.used;
+        if self.done == self.left.len() {
+            self.left = Vec::new();
+            self.done = 0;
+        } else if self.done > self.left.len() / 2 {
+            self.left.drain(..self.done);
+            self.done = 0;
+        }
+        applied.turn
+    }
+
+    /// One read, behind what is left of a packet.
+    fn read(&mut self, cx: &mut Context<'_>) -> Read {
+        let shell = Rc::clone(&self.shell);
+        let mut buffer = shell.buffer.borrow_mut();
+        let known = shell.broker.borrow().is_connected(self.id);
+        self.left.drain(..self.done);
+        self.done = 0;
+        // The beginning of a small packet is put before what is read; that of a large one gathers by itself.
+        let before = if self.left.len() <= buffer.len() / 2 { self.left.len() } else { 0 };
+        let end = if known { buffer.len() } else { before + STRANGER_READ };
+        let mut read = ReadBuf::new(buffer.get_mut(before..end).unwrap_or_default());
+        match Pin::new(&mut self.half).poll_read(cx, &mut read) {
+            Poll::Pending => return Read::Nothing,
+            Poll::Ready(Err(e)) if e.kind() == ErrorKind::Interrupted => return Read::Some(Turn::Hungry),
+            Poll::Ready(Err(_)) => return Read::All(self.end(End::Broken)),
+            Poll::Ready(Ok(())) => {}
+        }
+        let n = read.filled().len();
+        if n == 0 {
+            self.eof = true;
+            return Read::All(self.end(End::Eof));
+        }
+        let all = read.remaining() > 0;
+        let turn = if before == self.left.len() {
+            let input = buffer.get_mut(..before + n).unwrap_or_default();
+            if let Some(front) = input.get_mut(..before) {
+                front.copy_from_slice(&self.left);
+            }
+            let applied = self.apply(input);
+            let rest = input.get(applied.used..).unwrap_or_default();
+            self.keep(rest);
+            applied.turn
+        } else {
+            self.left.extend_from_slice(buffer.get(..n).unwrap_or_default());
+            drop(buffer);
+            self.again = true;
+            self.apply_left()
+        };
+        self.again = matches!(turn, Turn::Again | Turn::Held);
+        if all { Read::All(turn) } else { Read::Some(turn) }
+    }
+
+    fn keep(&mut self, rest: &[u8]) {
+        self.left.clear();
+        if rest.is_empty() {
+            self.left = Vec::new();
+        } else {
+            self.left.extend_from_slice(rest);
+        }
+    }
+
+    fn apply(&self, input: &[u8]) -> Applied {
+        let measured = input.len() >= MEASURED_INPUT;
+        let before = if measured { Some(clock::thread_cpu()) } else { None };
+        let mut broker = self.shell.broker.borrow_mut();
+        let applied = broker.apply(self.id, input, clock::now());
+        if let Some(before) = before {
+            broker.took(clock::thread_cpu().saturating_sub(before));
+        }
+        applied
+    }
+
+    fn end(&self, end: End) -> Turn {
+        self.shell.broker.borrow_mut().lost(self.id, end, clock::now());
+        Turn::Ended
+    }
+
+    /// Tells the drain that nothing more comes from this connection.
+    fn note_settled(&mut self) {
+        if !self.settled && self.shell.draining.get() {
+            self.settled = true;
+            self.shell.unsettled.set(self.shell.unsettled.get().saturating_sub(1));
+            self.shell.main.notify_one();
+        }
+    }
+}

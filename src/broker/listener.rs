@@ -1,0 +1,64 @@
+//! Listening sockets → connections.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::spawn_local;
+
+use super::connection::Connection;
+use super::flusher::Socket;
+use super::shell::Shell;
+use super::{Error, Listener};
+use crate::clock;
+
+/// After an accept that failed for want of something: descriptors, memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Binds all listeners, in order.
+pub(super) async fn bind(listeners: &[Listener]) -> Result<Vec<(TcpListener, bool)>, Error> {
+    let mut bound = Vec::with_capacity(listeners.len());
+    for listener in listeners {
+        let address = listener.address;
+        let socket = TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
+        tracing::info!(%address, restricted = listener.restricted, "broker listens");
+        bound.push((socket, listener.restricted));
+    }
+    Ok(bound)
+}
+
+/// Accepts for as long as the thread lives.
+pub(super) async fn run(listener: TcpListener, restricted: bool, shell: Rc<Shell>) {
+    let mut failing = false;
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                if std::mem::take(&mut failing) {
+                    tracing::info!("connections are accepted again");
+                }
+                begin(stream, peer, restricted, &shell);
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(%error, "cannot accept connections for now");
+                }
+                clock::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn begin(stream: TcpStream, peer: SocketAddr, restricted: bool, shell: &Rc<Shell>) {
+    let opened = shell.broker.borrow_mut().open(peer, restricted, clock::now());
+    let Some(id) = opened else {
+        tracing::debug!(%peer, "connection closed: there are connections_max already");
+        return;
+    };
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
+    }
+    let (read, write) = stream.into_split();
+    shell.add(id, Socket::new(write));
+    spawn_local(Connection::new(id, read, Rc::clone(shell)).run());
+}

@@ -1,0 +1,119 @@
+//! What joins the state to its sockets: wakers, write halves, the thread's one read buffer. Shared by the tasks of the broker's thread.
+//!
+//! Every use borrows, calls and lets go: no borrow lives across an await, and none is taken while another is held, except that of the read
+//! buffer, which only a connection's own turn touches.
+
+use std::cell::{Cell, RefCell};
+use std::task::Waker;
+
+use tokio::sync::Notify;
+
+use super::conn::End;
+use super::flusher::Socket;
+use super::id::ConnId;
+use super::state::Broker;
+
+/// The thread's read buffer.
+const BUFFER: usize = 64 << 10;
+
+#[derive(Debug)]
+pub(super) struct Shell {
+    pub(super) broker: RefCell<Broker>,
+    sockets: RefCell<Vec<Option<(ConnId, Socket)>>>,
+    pub(super) buffer: RefCell<Box<[u8]>>,
+    pub(super) flusher: RefCell<Option<Waker>>,
+    /// Wakes the broker's task: entries to send, wills to publish.
+    pub(super) main: Notify,
+    /// No more is read from clients.
+    pub(super) draining: Cell<bool>,
+    /// Connections whose leftovers are still to be applied, of those that have been polled since the drain began.
+    pub(super) unsettled: Cell<usize>,
+}
+
+impl Shell {
+    pub(super) fn new(broker: Broker) -> Self {
+        Self {
+            broker: RefCell::new(broker),
+            sockets: RefCell::default(),
+            buffer: RefCell::new(vec![0; BUFFER].into()),
+            flusher: RefCell::default(),
+            main: Notify::new(),
+            draining: Cell::new(false),
+            unsettled: Cell::new(0),
+        }
+    }
+
+    pub(super) fn add(&self, id: ConnId, socket: Socket) {
+        let mut sockets = self.sockets.borrow_mut();
+        let index = id.index as usize;
+        if sockets.len() <= index {
+            sockets.resize_with(index + 1, || None);
+        }
+        if let Some(place) = sockets.get_mut(index) {
+            *place = Some((id, socket));
+        }
+    }
+
+    /// Closes the socket and forgets the connection.
+    pub(super) fn remove(&self, id: ConnId) {
+        if let Some(place) = self.sockets.borrow_mut().get_mut(id.index as usize)
+            && place.as_ref().is_some_and(|(owner, _)| *owner == id)
+        {
+            *place = None;
+        }
+        self.broker.borrow_mut().gone(id);
+    }
+
+    pub(super) fn with_socket<T>(&self, id: ConnId, f: impl FnOnce(&mut Socket) -> T) -> Option<T> {
+        let mut sockets = self.sockets.borrow_mut();
+        let (owner, socket) = sockets.get_mut(id.index as usize)?.as_mut()?;
+        (*owner == id).then(|| f(socket))
+    }
+
+    /// Every connection that has a socket.
+    pub(super) fn ids(&self) -> Vec<ConnId> {
+        self.sockets.borrow().iter().flatten().map(|(id, _)| *id).collect()
+    }
+
+    /// After an event was applied: wakes whom it concerns.
+    pub(super) fn settle(&self) {
+        let (wakes, dirty, news) = {
+            let mut broker = self.broker.borrow_mut();
+            (broker.take_wakes(), broker.has_dirty(), broker.take_news())
+        };
+        for id in wakes {
+            self.wake(id);
+        }
+        if dirty && let Some(waker) = self.flusher.borrow().as_ref() {
+            waker.wake_by_ref();
+        }
+        if news {
+            self.main.notify_one();
+        }
+    }
+
+    pub(super) fn wake(&self, id: ConnId) {
+        let waker = self.with_socket(id, |socket| socket.waker.clone()).flatten();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// A held connection is not read, so its end is looked for: a peer that has closed or broken the connection is let go.
+    pub(super) fn look_for_ends(&self) {
+        for id in self.ids() {
+            if self.broker.borrow().hold_of(id).is_some() && self.with_socket(id, |socket| socket.is_hung_up()).unwrap_or(false) {
+                self.broker.borrow_mut().lost(id, End::Eof, crate::clock::now());
+            }
+        }
+        self.settle();
+    }
+
+    /// Begins the drain: nothing more is read, and what was read is applied.
+    pub(super) fn begin_drain(&self) {
+        let ids = self.ids();
+        self.unsettled.set(ids.len());
+        self.draining.set(true);
+        ids.iter().for_each(|id| self.wake(*id));
+    }
+}

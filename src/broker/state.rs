@@ -1,0 +1,404 @@
+//! The broker's whole state and the events that it takes. No I/O; the time of each event is handed in.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use foldhash::{HashMap, HashMapExt};
+use slab::Slab;
+
+use super::conn::{Conns, End, Hold, StoredWill};
+use super::flow::{EASY_AT, Slow};
+use super::id::{ConnId, SessionIndex};
+use super::letter::Scratch;
+use super::output::{Budget, Out};
+use super::owed::Owed;
+use super::retained::RetainedStore;
+use super::session::{QueueLimits, Session};
+use super::subscriptions::Subscriptions;
+use super::{Limits, Options};
+use crate::model::status::BrokerStatus;
+use crate::model::{Entry, Mono, Now, OutboxToBroker};
+
+/// Longest time that a connection which is to end may take to read its last bytes.
+const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Wills that wait to be published; further ones are dropped and counted.
+const WILLS_MAX: usize = 1_024;
+
+#[derive(Debug)]
+pub(super) struct Broker {
+    pub(super) limits: Limits,
+    /// Of the event that is being applied.
+    pub(super) now: Now,
+    pub(super) conns: Conns,
+    pub(super) sessions: Slab<Session>,
+    pub(super) by_client: HashMap<Rc<str>, SessionIndex>,
+    pub(super) subscriptions: Subscriptions,
+    pub(super) retained: RetainedStore,
+    pub(super) owed: Owed,
+    pub(super) budget: Budget,
+    pub(super) scratch: Scratch,
+    /// Of all output together.
+    pub(super) slow: Slow,
+    pub(super) wills: VecDeque<StoredWill>,
+    /// For client ids that the broker assigns.
+    pub(super) seed: u64,
+    pub(super) assigned: u64,
+    pub(super) counters: BrokerStatus,
+    dirty: VecDeque<ConnId>,
+    wakes: Vec<ConnId>,
+    held: Vec<ConnId>,
+    paused: Vec<ConnId>,
+    paused_until: Option<Mono>,
+    /// Something is due in the broker's own task.
+    news: bool,
+}
+
+impl Broker {
+    /// `seed` makes assigned client ids unguessable.
+    pub(super) fn new(options: Options, seed: u64) -> Self {
+        Self {
+            owed: Owed::new(options.limits.unsecured_max),
+            limits: options.limits,
+            now: Now::default(),
+            conns: Conns::default(),
+            sessions: Slab::new(),
+            by_client: HashMap::new(),
+            subscriptions: Subscriptions::new(options.upstreams),
+            retained: RetainedStore::default(),
+            budget: Budget::default(),
+            scratch: Scratch::default(),
+            slow: Slow::default(),
+            wills: VecDeque::new(),
+            seed,
+            assigned: 0,
+            counters: BrokerStatus::default(),
+            dirty: VecDeque::new(),
+            wakes: Vec::new(),
+            held: Vec::new(),
+            paused: Vec::new(),
+            paused_until: None,
+            news: false,
+        }
+    }
+
+    /// A connection was accepted; `None` when there are `connections_max`.
+    pub(super) fn open(&mut self, peer: SocketAddr, restricted: bool, now: Now) -> Option<ConnId> {
+        if self.conns.len() >= self.limits.connections_max {
+            return None;
+        }
+        Some(self.conns.open(peer, restricted, now.mono, &self.budget))
+    }
+
+    /// The connection's end has come from outside: its socket says so.
+    pub(super) fn lost(&mut self, id: ConnId, end: End, now: Now) {
+        self.now = now;
+        self.end(id, end);
+    }
+
+    /// Its socket is closed: forget it.
+    pub(super) fn gone(&mut self, id: ConnId) {
+        self.conns.remove(id);
+    }
+
+    /// Ends a connection: its session is detached at once, its will queued; its task closes the socket when the last bytes are written.
+    pub(super) fn end(&mut self, id: ConnId, end: End) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        if conn.end.is_some() {
+            return;
+        }
+        conn.end = Some(end);
+        conn.opened = self.now.mono + LINGER;
+        conn.hold = None;
+        conn.replays = VecDeque::new();
+        let (peer, session, will) = (conn.peer, conn.session.take(), conn.will.take());
+        if end.is_protocol_error() {
+            self.counters.protocol_errors += 1;
+        }
+        let client = session.and_then(|s| self.sessions.get(s)).map(|s| Rc::clone(&s.client)).unwrap_or_default();
+        match end {
+            End::Refused(_) | End::Qos2 => tracing::warn!(?client, %peer, "connection closed: {end}"),
+            End::TakenOver | End::Version(_) => tracing::info!(?client, %peer, "connection closed: {end}"),
+            _ => tracing::debug!(?client, %peer, "connection closed: {end}"),
+        }
+        if let Some(session) = session {
+            self.detach(session);
+        }
+        if let Some(will) = will.filter(|_| end.publishes_will()) {
+            self.queue_will(*will);
+        }
+        self.wakes.push(id);
+    }
+
+    fn queue_will(&mut self, will: StoredWill) {
+        if self.wills.len() >= WILLS_MAX {
+            self.counters.dropped_queue += 1;
+        } else {
+            self.wills.push_back(will);
+            self.news = true;
+        }
+    }
+
+    /// The session's connection is over.
+    fn detach(&mut self, index: SessionIndex) {
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        session.conn = None;
+        if session.clean {
+            self.remove_session(index);
+        }
+    }
+
+    pub(super) fn remove_session(&mut self, index: SessionIndex) {
+        let Some(mut session) = self.sessions.try_remove(index) else { return };
+        session.clear(&self.budget);
+        self.by_client.remove(&session.client);
+        for (filter, _) in &session.filters {
+            self.subscriptions.remove(filter, index);
+        }
+    }
+
+    /// An event of the outbox.
+    pub(super) fn outbox(&mut self, event: OutboxToBroker, now: Now) {
+        self.now = now;
+        match event {
+            OutboxToBroker::Started(start) => {
+                self.owed.begin(start);
+                self.wake_held();
+            }
+            OutboxToBroker::Secured(ranges) => {
+                let mut waiting = Vec::new();
+                let mut room = false;
+                for range in ranges {
+                    room |= self.owed.secure(range, &mut waiting);
+                }
+                for id in waiting {
+                    self.release_acks(id);
+                }
+                if room {
+                    self.wake_held();
+                }
+            }
+            OutboxToBroker::Full(full) => {
+                self.owed.full = full;
+                self.wake_held();
+            }
+        }
+    }
+
+    fn release_acks(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id).filter(|c| c.end.is_none()) else { return };
+        let out = &mut conn.out;
+        conn.acks.release(&self.owed, |packet| out.push(&packet));
+        if conn.hold == Some(Hold::Acks) {
+            conn.hold = None;
+            conn.seen = self.now.mono;
+            self.wakes.push(id);
+        }
+        self.mark_dirty(id);
+    }
+
+    /// Leaves the head of the connection's input unapplied.
+    pub(super) fn hold(&mut self, id: ConnId, hold: Hold) {
+        let now = self.now.mono;
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        conn.hold = Some(hold);
+        match hold {
+            Hold::NotStarted | Hold::Unsecured => self.held.push(id),
+            Hold::Full(_) => {
+                conn.refused_since.get_or_insert(now);
+                self.held.push(id);
+            }
+            Hold::Acks | Hold::Slow => {}
+        }
+    }
+
+    fn wake_held(&mut self) {
+        let held = std::mem::take(&mut self.held);
+        self.resume(&held);
+    }
+
+    fn resume(&mut self, ids: &[ConnId]) {
+        for id in ids {
+            if let Some(conn) = self.conns.get_mut(*id)
+                && conn.hold.take().is_some()
+            {
+                conn.seen = self.now.mono;
+                self.wakes.push(*id);
+            }
+        }
+    }
+
+    /// Pauses a connection that feeds a slow receiver.
+    pub(super) fn pause(&mut self, id: ConnId, until: Mono) {
+        self.hold(id, Hold::Slow);
+        self.paused.push(id);
+        if self.paused_until.is_none_or(|at| until < at) {
+            self.paused_until = Some(until);
+            self.news = true;
+        }
+    }
+
+    /// When [`Broker::sweep`] is wanted for the sake of paused connections.
+    pub(super) const fn paused_until(&self) -> Option<Mono> {
+        self.paused_until
+    }
+
+    fn wake_paused(&mut self) {
+        self.paused_until = None;
+        let paused = std::mem::take(&mut self.paused);
+        self.resume(&paused);
+    }
+
+    /// Deadlines: those of paused feeders, CONNECT, keep-alive, held publishes, ending connections. At least once a second.
+    pub(super) fn sweep(&mut self, now: Now) {
+        self.now = now;
+        let now = now.mono;
+        if self.paused_until.is_some_and(|at| at <= now) {
+            self.wake_paused();
+        }
+        let limits = &self.limits;
+        let overdue = self.conns.iter().filter_map(|(id, conn)| {
+            let end = match (conn.end, conn.hold) {
+                (Some(_), _) => return (conn.opened <= now).then_some((id, None)),
+                (None, _) if !conn.connected => (now.since(conn.opened) >= limits.connect_timeout).then_some(End::ConnectTimeout),
+                (None, Some(Hold::Full(full))) => {
+                    let refused = conn.refused_since.is_some_and(|since| now.since(since) >= limits.refuse_close);
+                    full.iter().next().filter(|_| refused).map(|upstream| End::Refused(upstream.0))
+                }
+                (None, Some(_)) => None,
+                (None, None) => (!conn.patience.is_zero() && now.since(conn.seen) > conn.patience).then_some(End::KeepAlive),
+            };
+            end.map(|end| (id, Some(end)))
+        });
+        for (id, end) in overdue.collect::<Vec<_>>() {
+            match end {
+                Some(end) => self.end(id, end),
+                // It does not read its last bytes: they are dropped.
+                None => {
+                    self.forget_output(id);
+                    self.wakes.push(id);
+                }
+            }
+        }
+    }
+
+    pub(super) fn mark_dirty(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id)
+            && !conn.dirty
+            && conn.out.waiting() > 0
+        {
+            conn.dirty = true;
+            self.dirty.push_back(id);
+        }
+    }
+
+    /// For a caller that has just set the connection's `dirty`.
+    pub(super) fn mark(&mut self, id: ConnId) {
+        self.dirty.push_back(id);
+    }
+
+    /// The next connection that has output for its socket.
+    pub(super) fn next_dirty(&mut self) -> Option<ConnId> {
+        while let Some(id) = self.dirty.pop_front() {
+            if let Some(conn) = self.conns.get_mut(id) {
+                conn.dirty = false;
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    pub(super) fn has_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// Tasks to be woken: connections that end, or whose input may be applied again.
+    pub(super) fn take_wakes(&mut self) -> Vec<ConnId> {
+        std::mem::take(&mut self.wakes)
+    }
+
+    /// Whether the broker's own task has something to do since it was last asked: entries to send, wills to publish, a nearer deadline.
+    pub(super) fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.news) || self.owed.take_news()
+    }
+
+    pub(super) fn is_connected(&self, id: ConnId) -> bool {
+        self.conns.get(id).is_some_and(|conn| conn.connected)
+    }
+
+    pub(super) fn is_ending(&self, id: ConnId) -> bool {
+        self.conns.get(id).is_none_or(|conn| conn.end.is_some())
+    }
+
+    pub(super) fn hold_of(&self, id: ConnId) -> Option<Hold> {
+        self.conns.get(id)?.hold
+    }
+
+    /// Whether there is something to apply without new input.
+    pub(super) fn wants_turn(&self, id: ConnId) -> bool {
+        self.conns.get(id).is_some_and(|conn| !conn.replays.is_empty())
+    }
+
+    /// Its socket takes nothing any more.
+    pub(super) fn forget_output(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.out = Out::new(&self.budget);
+        }
+    }
+
+    pub(super) fn output(&self, id: ConnId) -> Option<&Out> {
+        self.conns.get(id).map(|conn| &conn.out)
+    }
+
+    /// `n` bytes of the connection's output were written.
+    pub(super) fn written(&mut self, id: ConnId, n: usize, now: Now) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        conn.out.advance(n);
+        if self.slow.is_slow() && self.budget.used() < self.limits.output_max / 2 {
+            self.slow.ease(now.mono);
+            self.wake_paused();
+        }
+        self.refill(id, now);
+    }
+
+    /// Moves what waits in the session's queue to a connection with room; wakes those whom it slowed, and its own replays.
+    pub(super) fn refill(&mut self, id: ConnId, now: Now) {
+        let limits = self.queue_limits();
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let mut easy = conn.out.waiting() < EASY_AT;
+        if let Some(session) = conn.session.and_then(|s| self.sessions.get_mut(s)) {
+            if session.queue.len() > 0 {
+                self.counters.delivered += session.pump(&mut conn.out, self.limits.receive_maximum, EASY_AT, &self.budget);
+            }
+            easy &= !session.queue.is_half_full(limits);
+        }
+        if easy && !conn.replays.is_empty() {
+            self.wakes.push(id);
+        }
+        if easy && conn.slow.ease(now.mono) {
+            self.wake_paused();
+        }
+        self.mark_dirty(id);
+    }
+
+    pub(super) const fn queue_limits(&self) -> QueueLimits {
+        QueueLimits { messages: self.limits.session_queue, bytes: self.limits.session_queue_bytes, output: self.limits.output_max }
+    }
+
+    /// Entries for one `Put`.
+    pub(super) fn take_pending(&mut self) -> Vec<Entry> {
+        self.owed.take_pending()
+    }
+
+    pub(super) fn status(&self) -> BrokerStatus {
+        BrokerStatus {
+            clients: self.conns.iter().filter(|(_, c)| c.session.is_some()).count() as u64,
+            sessions: self.sessions.len() as u64,
+            retained: self.retained.len() as u64,
+            owed: self.owed.last_given(),
+            unsecured_bytes: self.owed.bytes() as u64,
+            ..self.counters.clone()
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Who gets a topic: a tree of filters, and before it a cache of the topics that are in use.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use foldhash::{HashMap, HashMapExt};
+
+use super::access;
+use super::destination;
+use super::id::SessionIndex;
+use crate::model::{QoS, Topic, TopicError, TopicFilter, UpstreamSet};
+
+/// Most levels of a filter: a subscription with more is refused. The tree is walked by recursion, and a level costs memory.
+pub(super) const LEVELS_MAX: usize = 128;
+
+/// Most topics in the cache; it is emptied when full.
+const CACHE_TOPICS_MAX: usize = 4_096;
+
+/// Most receivers of all cached topics together; as for [`CACHE_TOPICS_MAX`].
+const CACHE_RECEIVERS_MAX: usize = 65_536;
+
+/// Longer topics are looked up each time.
+const CACHE_TOPIC_LENGTH_MAX: usize = 512;
+
+/// One receiver of a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sub {
+    pub(super) session: SessionIndex,
+    pub(super) qos: QoS,
+    /// Its client came by a restricted listener.
+    pub(super) restricted: bool,
+}
+
+/// All that a topic's name decides.
+#[derive(Debug)]
+pub(super) struct Route {
+    pub(super) topic: Topic,
+    pub(super) upstreams: UpstreamSet,
+    /// Closed to clients of restricted listeners.
+    pub(super) closed: bool,
+    /// Each session once, at its highest QoS [MQTT-3.3.5-1].
+    pub(super) receivers: Box<[Sub]>,
+    generation: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Subscriptions {
+    root: Node,
+    /// Raised by each change of the tree: routes of earlier generations are not used.
+    generation: u64,
+    cache: HashMap<Bytes, Rc<Route>>,
+    cached_receivers: usize,
+    upstreams: Vec<Vec<TopicFilter>>,
+}
+
+/// One level of filters. Depth is bounded by [`LEVELS_MAX`].
+#[derive(Debug, Default)]
+struct Node {
+    children: BTreeMap<Box<str>, Node>,
+    plus: Option<Box<Node>>,
+    /// Filters that end here.
+    here: Vec<Sub>,
+    /// Filters that go on with `#`.
+    below: Vec<Sub>,
+}
+
+impl Subscriptions {
+    pub(super) fn new(upstreams: Vec<Vec<TopicFilter>>) -> Self {
+        Self { root: Node::default(), generation: 0, cache: HashMap::new(), cached_receivers: 0, upstreams }
+    }
+
+    pub(super) const fn has_upstreams(&self) -> bool {
+        !self.upstreams.is_empty()
+    }
+
+    /// Adds or replaces a subscription [MQTT-3.8.4-3]. True if it is new.
+    pub(super) fn insert(&mut self, filter: &TopicFilter, sub: Sub) -> bool {
+        self.generation += 1;
+        let subs = self.root.subs_mut(filter.as_str());
+        if let Some(old) = subs.iter_mut().find(|s| s.session == sub.session) {
+            *old = sub;
+            return false;
+        }
+        subs.push(sub);
+        true
+    }
+
+    /// True if there was one.
+    pub(super) fn remove(&mut self, filter: &TopicFilter, session: SessionIndex) -> bool {
+        self.generation += 1;
+        self.root.remove(Some(filter.as_str()), session)
+    }
+
+    /// Where `name` goes.
+    ///
+    /// # Errors
+    /// `name` is no topic name.
+    pub(super) fn route(&mut self, name: &[u8]) -> Result<Rc<Route>, TopicError> {
+        let topic = match self.cache.get(name) {
+            Some(route) if route.generation == self.generation => return Ok(Rc::clone(route)),
+            Some(route) => route.topic.clone(),
+            None => Topic::from_bytes(Bytes::copy_from_slice(name))?,
+        };
+        let route = Rc::new(self.find(topic));
+        if name.len() <= CACHE_TOPIC_LENGTH_MAX {
+            self.keep(&route);
+        }
+        Ok(route)
+    }
+
+    fn find(&self, topic: Topic) -> Route {
+        let name = topic.as_str();
+        let closed = access::is_closed(name);
+        let mut receivers = Vec::new();
+        self.root.collect(Some(name), !name.starts_with('$'), &mut receivers);
+        receivers.retain(|sub| !(closed && sub.restricted));
+        receivers.sort_unstable_by_key(|sub| (sub.session, std::cmp::Reverse(sub.qos)));
+        receivers.dedup_by_key(|sub| sub.session);
+        let upstreams = destination::wanting(&self.upstreams, name);
+        Route { upstreams, closed, receivers: receivers.into(), generation: self.generation, topic }
+    }
+
+    fn keep(&mut self, route: &Rc<Route>) {
+        if self.cache.len() >= CACHE_TOPICS_MAX || self.cached_receivers + route.receivers.len() > CACHE_RECEIVERS_MAX {
+            self.cache.clear();
+            self.cached_receivers = 0;
+        }
+        if let Some(old) = self.cache.insert(route.topic.as_bytes().clone(), Rc::clone(route)) {
+            self.cached_receivers -= old.receivers.len();
+        }
+        self.cached_receivers += route.receivers.len();
+    }
+}
+
+impl Node {
+    fn subs_mut(&mut self, filter: &str) -> &mut Vec<Sub> {
+        let mut node = self;
+        for level in filter.split('/') {
+            node = match level {
+                "#" => return &mut node.below,
+                "+" => node.plus.get_or_insert_default(),
+                _ => {
+                    if !node.children.contains_key(level) {
+                        node.children.insert(level.into(), Self::default());
+                    }
+                    node.children.entry(level.into()).or_default()
+                }
+            };
+        }
+        &mut node.here
+    }
+
+    /// `None`: the filter ends here. Branches that became empty are cut off.
+    fn remove(&mut self, filter: Option<&str>, session: SessionIndex) -> bool {
+        let Some(filter) = filter else { return take(&mut self.here, session) };
+        let (level, rest) = next_level(filter);
+        match level {
+            "#" => take(&mut self.below, session),
+            "+" => {
+                let Some(child) = &mut self.plus else { return false };
+                let removed = child.remove(rest, session);
+                if child.is_empty() {
+                    self.plus = None;
+                }
+                removed
+            }
+            _ => {
+                let Some(child) = self.children.get_mut(level) else { return false };
+                let removed = child.remove(rest, session);
+                if child.is_empty() {
+                    self.children.remove(level);
+                }
+                removed
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.children.is_empty() && self.plus.is_none() && self.here.is_empty() && self.below.is_empty()
+    }
+
+    /// Gathers the subscriptions that match what is left of the topic; `None`: nothing is left. `wild`: wildcards count on this level
+    /// [MQTT-4.7.2-1].
+    fn collect(&self, topic: Option<&str>, wild: bool, into: &mut Vec<Sub>) {
+        if wild {
+            into.extend_from_slice(&self.below);
+        }
+        let Some(topic) = topic else {
+            into.extend_from_slice(&self.here);
+            return;
+        };
+        let (level, rest) = next_level(topic);
+        if let Some(child) = self.children.get(level) {
+            child.collect(rest, true, into);
+        }
+        if let Some(child) = self.plus.as_ref().filter(|_| wild) {
+            child.collect(rest, true, into);
+        }
+    }
+}
+
+fn next_level(text: &str) -> (&str, Option<&str>) {
+    text.split_once('/').map_or((text, None), |(level, rest)| (level, Some(rest)))
+}
+
+fn take(subs: &mut Vec<Sub>, session: SessionIndex) -> bool {
+    let found = subs.iter().position(|s| s.session == session);
+    if let Some(i) = found {
+        subs.swap_remove(i);
+    }
+    found.is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILTERS: [&str; 14] = ["#", "+", "a", "a/#", "a/+", "a/b", "a/+/c", "+/b", "+/+/#", "/", "/+", "$SYS/#", "$SYS/+", "a/b/c/d"];
+
+    /// The tree says the same as each filter by itself, before and after removals.
+    #[test]
+    fn the_tree_matches_as_the_filters_do() {
+        let mut subscriptions = Subscriptions::new(Vec::new());
+        let filters = FILTERS.map(|f| TopicFilter::new(f).unwrap());
+        for (session, filter) in filters.iter().enumerate() {
+            assert!(subscriptions.insert(filter, Sub { session, qos: QoS::AtMostOnce, restricted: false }));
+            assert!(!subscriptions.insert(filter, Sub { session, qos: QoS::AtLeastOnce, restricted: false }));
+        }
+        for removed in 0..=filters.len() {
+            for topic in ["a", "a/b", "a/", "/", "//", "a/x/c", "a/b/c/d", "b", "x/b", "$SYS/x", "$SYS/x/y", "$SYS", "a/b/c"] {
+                let want: Vec<usize> = (removed..filters.len()).filter(|i| filters.get(*i).is_some_and(|f| f.matches(topic))).collect();
+                let route = subscriptions.route(topic.as_bytes()).unwrap();
+                let got: Vec<usize> = route.receivers.iter().map(|s| s.session).collect();
+                assert_eq!(got, want, "{topic} without the first {removed}");
+            }
+            if let Some(filter) = filters.get(removed) {
+                assert!(subscriptions.remove(filter, removed));
+                assert!(!subscriptions.remove(filter, removed));
+            }
+        }
+        assert!(subscriptions.root.is_empty());
+    }
+
+    #[test]
+    fn a_session_gets_a_topic_once_at_its_highest_qos() {
+        let mut subscriptions = Subscriptions::new(Vec::new());
+        for (filter, qos) in [("#", QoS::AtMostOnce), ("a/+", QoS::AtLeastOnce), ("a/b", QoS::AtMostOnce)] {
+            subscriptions.insert(&TopicFilter::new(filter).unwrap(), Sub { session: 3, qos, restricted: true });
+        }
+        let route = subscriptions.route(b"a/b").unwrap();
+        assert_eq!(*route.receivers, [Sub { session: 3, qos: QoS::AtLeastOnce, restricted: true }]);
+        assert!(subscriptions.route(b"a/set").unwrap().receivers.is_empty());
+    }
+
+    #[test]
+    fn the_cache_stays_within_its_limits() {
+        let mut subscriptions = Subscriptions::new(Vec::new());
+        let filter = TopicFilter::new("#").unwrap();
+        for session in 0..100 {
+            subscriptions.insert(&filter, Sub { session, qos: QoS::AtMostOnce, restricted: false });
+        }
+        for i in 0..10_000 {
+            subscriptions.route(format!("t/{i}").as_bytes()).unwrap();
+            assert!(subscriptions.cache.len() <= CACHE_TOPICS_MAX && subscriptions.cached_receivers <= CACHE_RECEIVERS_MAX);
+            assert_eq!(subscriptions.cached_receivers, subscriptions.cache.len() * 100);
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! The broker's task: links to the other parts, deadlines, the drain.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, spawn_local};
+
+use super::conn::End;
+use super::shell::Shell;
+use super::state::Broker;
+use super::{Error, Links, Options, flusher, listener};
+use crate::clock;
+use crate::faults::{self, PartFault};
+use crate::model::{Message, Mono, OutboxToBroker, Phase, ToOutbox};
+
+/// Time between two sweeps of deadlines. The sweep is the only timer of keep-alives: none is kept a connection.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// Messages and events taken from a link in one turn.
+const BATCH: usize = 256;
+
+pub(super) async fn run(options: Options, mut links: Links) -> Result<(), Error> {
+    let bound = listener::bind(&options.listeners).await?;
+    let addresses: Vec<_> = bound.iter().filter_map(|(socket, _)| socket.local_addr().ok()).collect();
+    let mut broker = Broker::new(options, getrandom::u64().unwrap_or_default());
+    broker.counters.listeners = addresses.iter().map(|a| format!("tcp://{a}")).collect();
+    tracing::info!("sessions and retained messages are kept in memory: they do not survive a restart yet");
+    let shell = Rc::new(Shell::new(broker));
+    let mut tasks = vec![spawn_local(flusher::run(Rc::clone(&shell)))];
+    for (socket, restricted) in bound {
+        tasks.push(spawn_local(listener::run(socket, restricted, Rc::clone(&shell))));
+    }
+    // A receiver that is gone does not want to know.
+    let (told, _) = tokio::sync::oneshot::channel();
+    let _ = std::mem::replace(&mut links.bound, told).send(addresses);
+    let mut turn = Turns { next_sweep: clock::mono() + SWEEP, readings: VecDeque::new(), events: Vec::new(), watching: true };
+    turn.run(&shell, &mut links).await;
+    drain(&shell, &mut links, &mut turn, &mut tasks).await;
+    for task in tasks {
+        task.abort();
+    }
+    Ok(())
+}
+
+/// What the loop keeps from one turn to the next.
+struct Turns {
+    next_sweep: Mono,
+    readings: VecDeque<Message>,
+    events: Vec<OutboxToBroker>,
+    /// The phase is waited for.
+    watching: bool,
+}
+
+impl Turns {
+    /// Until the drain begins.
+    async fn run(&mut self, shell: &Shell, links: &mut Links) {
+        while !is_stopping(links) {
+            match self.step(shell, links).await {
+                None => {}
+                Some(PartFault::Hang) => std::future::pending().await,
+                Some(PartFault::End) => return,
+            }
+        }
+    }
+
+    /// One event of whatever kind, applied.
+    async fn step(&mut self, shell: &Shell, links: &mut Links) -> Option<PartFault> {
+        links.heartbeat.beat();
+        let fault = faults::part(links.heartbeat.part());
+        if fault.is_some() {
+            return fault;
+        }
+        let (takes_readings, pending, paused) = {
+            let broker = shell.broker.borrow();
+            (broker.takes_readings(), broker.owed.has_pending(), broker.paused_until())
+        };
+        let more_readings = !self.readings.is_empty();
+        let every = clock::mono() + links.heartbeat.every();
+        let deadline = paused.map_or(self.next_sweep, |at| at.min(self.next_sweep)).min(every);
+        tokio::select! {
+            n = links.from_outbox.recv_many(&mut self.events, BATCH), if !links.from_outbox.is_closed() || !links.from_outbox.is_empty() => {
+                if n > 0 {
+                    self.apply_events(shell);
+                }
+            }
+            permit = links.to_outbox.reserve(), if pending && !links.to_outbox.is_closed() => {
+                if let Ok(permit) = permit {
+                    permit.send(ToOutbox::Put(shell.broker.borrow_mut().take_pending()));
+                }
+            }
+            _ = receive(&mut links.inject, &mut self.readings), if takes_readings && !more_readings && is_open(&links.inject) => {}
+            Some(query) = links.query.recv() => {
+                // Whoever asked may have gone.
+                let _ = query.reply.send(shell.broker.borrow().status());
+            }
+            _ = links.phase.changed(), if self.watching => {}
+            () = shell.main.notified() => {}
+            () = clock::sleep_until(deadline) => {}
+            () = tokio::task::yield_now(), if more_readings => {}
+        }
+        self.work(shell);
+        None
+    }
+
+    fn apply_events(&mut self, shell: &Shell) {
+        let mut broker = shell.broker.borrow_mut();
+        for event in self.events.drain(..) {
+            broker.outbox(event, clock::now());
+        }
+    }
+
+    /// What is due by itself.
+    fn work(&mut self, shell: &Shell) {
+        let now = clock::now();
+        let wills_left = {
+            let mut broker = shell.broker.borrow_mut();
+            if broker.takes_readings() {
+                broker.inject(&mut self.readings, now);
+            }
+            if now.mono >= self.next_sweep || broker.paused_until().is_some_and(|at| at <= now.mono) {
+                broker.sweep(now);
+            }
+            broker.publish_wills(now)
+        };
+        if now.mono >= self.next_sweep {
+            self.next_sweep = now.mono + SWEEP;
+            shell.look_for_ends();
+        }
+        // Entries that the link has no room for are no news: the loop waits for room.
+        shell.settle();
+        if wills_left {
+            shell.main.notify_one();
+        }
+    }
+}
+
+async fn receive(inject: &mut mpsc::Receiver<Message>, readings: &mut VecDeque<Message>) {
+    let mut batch = Vec::with_capacity(BATCH);
+    inject.recv_many(&mut batch, BATCH).await;
+    readings.extend(batch);
+}
+
+/// A closed link is still read to its end, then asked no more.
+fn is_open<T>(link: &mpsc::Receiver<T>) -> bool {
+    !link.is_closed() || !link.is_empty()
+}
+
+fn is_stopping(links: &Links) -> bool {
+    // The daemon is gone: nobody is left to say so.
+    *links.phase.borrow() >= Phase::StopBroker || links.phase.has_changed().is_err()
+}
+
+/// Accepts and reads no more; applies what was read; waits until it is secured and the acknowledgements are written; closes.
+async fn drain(shell: &Rc<Shell>, links: &mut Links, turns: &mut Turns, tasks: &mut Vec<JoinHandle<()>>) {
+    let deadline = clock::mono() + links.drain;
+    for accepting in tasks.drain(1..) {
+        accepting.abort();
+    }
+    turns.watching = false;
+    shell.begin_drain();
+    while clock::mono() < deadline {
+        while turns.readings.len() < BATCH
+            && let Ok(message) = links.inject.try_recv()
+        {
+            turns.readings.push_back(message);
+        }
+        let applied = turns.readings.is_empty() && shell.unsettled.get() == 0;
+        if applied && shell.broker.borrow().owed.is_idle() {
+            break;
+        }
+        match clock::before(deadline, turns.step(shell, links)).await {
+            Some(None) => {}
+            Some(Some(PartFault::Hang)) => std::future::pending().await,
+            Some(Some(PartFault::End)) | None => break,
+        }
+    }
+    close(shell, deadline).await;
+}
+
+/// Ends all connections; each has until `deadline`, and no longer than a connection's last bytes ever get, to take what is written to it.
+async fn close(shell: &Rc<Shell>, deadline: Mono) {
+    {
+        let mut broker = shell.broker.borrow_mut();
+        let unsecured = broker.owed.bytes();
+        if unsecured > 0 {
+            tracing::warn!(bytes = unsecured, "the broker stops before everything was secured: what waits was not acknowledged");
+        }
+        for id in shell.ids() {
+            broker.lost(id, End::Stop, clock::now());
+        }
+    }
+    shell.settle();
+    while clock::mono() < deadline && !shell.ids().is_empty() {
+        let until = deadline.min(clock::mono() + SWEEP);
+        clock::before(until, shell.main.notified()).await;
+        shell.broker.borrow_mut().sweep(clock::now());
+        shell.settle();
+    }
+}

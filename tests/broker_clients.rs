@@ -1,0 +1,89 @@
+//! The broker alone, used by clients that are not ours: mosquitto_pub, mosquitto_sub, paho-mqtt.
+
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use tidegate::model::{Body, Message, Origin, QoS, Sample, Topic, Value, Wall};
+
+use crate::harness::broker::{LocalBroker, options};
+use crate::harness::{python, report, wait_until};
+
+const WITHIN: Duration = Duration::from_secs(10);
+
+fn mosquitto(tool: &str, port: u16, args: &[&str]) -> Output {
+    let port = port.to_string();
+    let output = Command::new(tool).args(["-h", "127.0.0.1", "-p", &port]).args(args).output().expect("mosquitto-clients are installed");
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("Error"), "{tool} {args:?}: {output:?}");
+    output
+}
+
+fn publish(port: u16, args: &[&str]) {
+    assert!(mosquitto("mosquitto_pub", port, args).status.success(), "{args:?}");
+}
+
+/// What a subscriber prints that ends by itself.
+fn subscribed(port: u16, args: &[&str]) -> String {
+    String::from_utf8(mosquitto("mosquitto_sub", port, args).stdout).expect("text")
+}
+
+#[test]
+fn retained_messages_reach_new_subscribers_of_mosquittos_clients() {
+    let broker = LocalBroker::start(options(&[]));
+    let port = broker.port();
+    let large = "x".repeat(100_000);
+    for (topic, body, qos) in [("a/b", "1", "0"), ("a/c", "2", "1"), ("a/b", "3", "1"), ("$x/y", "4", "1"), ("large", &large, "1")] {
+        publish(port, &["-t", topic, "-m", body, "-q", qos, "-r"]);
+    }
+    let seen = subscribed(port, &["-t", "a/#", "-t", "+/c", "-q", "1", "-F", "%t %p %r %q", "-W", "1"]);
+    let mut lines: Vec<_> = seen.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["a/b 3 1 1", "a/c 2 1 1", "a/c 2 1 1"], "each filter has its own retained messages");
+    assert_eq!(subscribed(port, &["-t", "large", "-C", "1"]).trim_end(), large);
+    publish(port, &["-t", "a/b", "-r", "-n"]);
+    assert_eq!(subscribed(port, &["-t", "a/b", "-W", "1"]), "");
+    assert_eq!(broker.status().retained, 3);
+}
+
+#[test]
+fn a_reading_is_text_to_a_client_and_retained_for_the_next() {
+    let broker = LocalBroker::start(options(&[]));
+    let sample = Sample { value: Ok(Value::F64(230.5)), unit: Some("V".into()), decimals: None, at: Wall(0) };
+    let topic = Topic::new("plant/meter/voltage").expect("a topic");
+    let message = Message { topic, body: sample.to_body(), qos: QoS::AtLeastOnce, retain: true, origin: Origin::Bus };
+    broker.inject.blocking_send(message).expect("the broker runs");
+    wait_until("the reading is applied", WITHIN, || broker.status().injected == 1);
+    let seen = subscribed(broker.port(), &["-t", "plant/#", "-C", "1", "-W", "10", "-F", "%r %p"]);
+    assert_eq!(seen.trim_end(), r#"1 {"v":230.5,"u":"V","q":"good","t":"1970-01-01T00:00:00.000Z"}"#);
+}
+
+/// The cases are in the peer; each prints a line, and it fails by an exception.
+#[test]
+fn paho_finds_sessions_wills_wildcards_and_take_over_as_the_standard_says() {
+    let broker = LocalBroker::start(options(&[]));
+    let output = python::peer("broker_cases.py").arg(broker.port().to_string()).output().expect("python starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    report(&format!("broker_clients: paho-mqtt passed {} cases", said.lines().count()));
+    assert!(said.lines().count() >= 12, "{said}");
+}
+
+#[test]
+fn mosquittos_clients_of_version_5_are_told_the_version_is_not_acceptable() {
+    let broker = LocalBroker::start(options(&[]));
+    let port = broker.port().to_string();
+    let args = ["-h", "127.0.0.1", "-p", &port, "-V", "5", "-t", "a", "-m", "b"];
+    let output = Command::new("mosquitto_pub").args(args).output().expect("mosquitto-clients are installed");
+    assert!(!output.status.success(), "{output:?}");
+    assert_eq!(broker.status().received, 0);
+    assert_eq!(broker.status().protocol_errors, 1);
+}
+
+#[test]
+fn a_raw_message_of_a_bus_passes_as_it_is() {
+    let broker = LocalBroker::start(options(&[]));
+    let topic = Topic::new("a").expect("a topic");
+    let body = Body::raw("as it is".into());
+    broker.inject.blocking_send(Message { topic, body, qos: QoS::AtMostOnce, retain: true, origin: Origin::Bus }).expect("it runs");
+    wait_until("it is applied", WITHIN, || broker.status().injected == 1);
+    assert_eq!(subscribed(broker.port(), &["-t", "a", "-C", "1", "-W", "10"]).trim_end(), "as it is");
+}

@@ -1,0 +1,101 @@
+//! Our broker alone, on a thread of its own in this process; the test holds the other ends of its links: it plays the outbox and the buses.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::mpsc as std_mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tidegate::broker::{self, Limits, Links, Listener, Options};
+use tidegate::model::status::BrokerStatus;
+use tidegate::model::{Message, OutboxToBroker, Phase, Query, ToOutbox, TopicFilter};
+use tidegate::stats::Heartbeat;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, oneshot, watch};
+
+const START_WITHIN: Duration = Duration::from_secs(10);
+
+/// Longest drain.
+pub const DRAIN: Duration = Duration::from_secs(3);
+
+#[derive(Debug)]
+pub struct LocalBroker {
+    pub ports: Vec<u16>,
+    pub inject: mpsc::Sender<Message>,
+    pub to_outbox: mpsc::Receiver<ToOutbox>,
+    pub from_outbox: mpsc::Sender<OutboxToBroker>,
+    query: mpsc::Sender<Query<BrokerStatus>>,
+    phase: watch::Sender<Phase>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// One listener on loopback, and one upstream for each list of filters.
+pub fn options(upstreams: &[&[&str]]) -> Options {
+    let filters = |list: &&[&str]| list.iter().map(|f| TopicFilter::new(f).expect("a filter")).collect();
+    Options { listeners: vec![listener(false)], upstreams: upstreams.iter().map(filters).collect(), limits: Limits::default() }
+}
+
+/// On loopback, whether or not its clients are restricted.
+pub fn listener(restricted: bool) -> Listener {
+    Listener { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), restricted }
+}
+
+impl LocalBroker {
+    pub fn start(options: Options) -> Self {
+        let (inject, from_buses) = mpsc::channel(1_024);
+        let (puts, to_outbox) = mpsc::channel(64);
+        let (from_outbox, events) = mpsc::channel(64);
+        let (query, queries) = mpsc::channel(4);
+        let (phase, phases) = watch::channel(Phase::Running);
+        let (bound, told) = oneshot::channel();
+        let heartbeat = Heartbeat::new("broker", Duration::from_secs(1));
+        let links = Links {
+            inject: from_buses,
+            to_outbox: puts,
+            from_outbox: events,
+            query: queries,
+            phase: phases,
+            heartbeat,
+            bound,
+            drain: DRAIN,
+        };
+        let run = move || {
+            let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).expect("a runtime");
+            runtime.block_on(broker::run(options, links)).expect("the broker runs");
+        };
+        let thread = thread::Builder::new().name("broker".into()).spawn(run).expect("a thread");
+        let (said, hear) = std_mpsc::channel();
+        thread::spawn(move || {
+            let _ = said.send(told.blocking_recv());
+        });
+        let bound = hear.recv_timeout(START_WITHIN).ok().and_then(Result::ok).expect("the broker listens");
+        let ports = bound.iter().map(SocketAddr::port).collect();
+        Self { ports, inject, to_outbox, from_outbox, query, phase, thread: Some(thread) }
+    }
+
+    pub fn port(&self) -> u16 {
+        *self.ports.first().expect("a listener")
+    }
+
+    pub fn status(&self) -> BrokerStatus {
+        let (reply, answer) = oneshot::channel();
+        self.query.blocking_send(Query { reply }).expect("the broker runs");
+        answer.blocking_recv().expect("the broker answers")
+    }
+
+    /// Begins the drain.
+    pub fn stop(&self) {
+        self.phase.send_replace(Phase::StopBroker);
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+}
+
+impl Drop for LocalBroker {
+    fn drop(&mut self) {
+        self.stop();
+        // It drains within a bounded time; a panic there has been printed.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
