@@ -28,8 +28,8 @@ use rustix::time::{ClockId, clock_gettime};
 use tidegate::clock;
 use tidegate::model::Mono;
 
-/// How long one look takes at most when a test waits for something by looking again and again.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// Between two looks of a test that waits for something.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 static ALONE: Mutex<()> = Mutex::new(());
 

@@ -12,7 +12,7 @@ use super::proxy::{Mode, Proxy};
 use super::publisher::{Load, Publishers};
 use super::readings::{self, Absence, ReadingsVerdict};
 use super::receiver::Receiver;
-use super::wait_until;
+use super::{let_run, wait_until};
 
 /// 5 × 50 messages/s; a publisher's window is the library's default.
 pub const LOAD: Load = Load { publishers: 5, rate: 50, window: 20, topic: "pub/{p}" };
@@ -75,6 +75,8 @@ impl Rig {
     pub fn settle(&self, publishers: Publishers, absences: &[Absence]) -> (Ledger, Verdict, ReadingsVerdict) {
         self.sensor.stop();
         let ledger = publishers.finish(DRAINED_WITHIN);
+        // The last lines are still on their way in, and count only once they are in.
+        let_run(Duration::from_millis(500));
         self.site.status_with("an outbox that owes nothing", DRAINED_WITHIN, |status| (status.outbox.entries == 0).then_some(()));
         mark(self.broker.port(), &self.receiver);
         let received = self.receiver.all();

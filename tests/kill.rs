@@ -1,0 +1,90 @@
+//! Nothing that was acknowledged is lost when the gateway is killed, with its upstream there or away.
+
+use std::time::Duration;
+
+use tidegate::clock;
+
+use crate::harness::ledger::Verdict;
+use crate::harness::proxy::Mode;
+use crate::harness::random::Random;
+use crate::harness::readings::{Absence, ReadingsVerdict};
+use crate::harness::rig::{AWAY, Rig, shut};
+use crate::harness::{alone, full, has_faults, let_run, report, wait_until};
+
+const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
+/// A reading that becomes due just after a commit has started waits for that one's fsync and for its own.
+const TWO_FSYNCS: Duration = Duration::from_millis(250);
+/// The upstream's `window` and the store's `progress_rows`.
+const DUPLICATES_PER_KILL: usize = 100 + 4_096;
+const SOON: Duration = Duration::from_secs(20);
+
+struct Outcome {
+    verdict: Verdict,
+    readings: ReadingsVerdict,
+    kills: usize,
+    kills_while_shut: usize,
+    acked_while_away: usize,
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_at_a_kill() {
+    let _alone = alone();
+    let mut random = Random::of("kill");
+    let outcome = kill_again_and_again(&mut random, if full() { 50 } else { 10 }, |kill| kill % 2 == 0, None);
+    say("kill", &outcome);
+    assert!(outcome.acked_while_away > 0, "nothing was acknowledged while the upstream was away: nothing was shown");
+    assert!(outcome.kills_while_shut * 2 >= outcome.kills);
+    outcome.verdict.assert_kept(DUPLICATES_PER_KILL * outcome.kills);
+    outcome.readings.assert_kept(FLUSH_INTERVAL + TWO_FSYNCS);
+}
+
+#[test]
+fn an_early_acknowledgement_is_seen_as_a_loss() {
+    if !has_faults("kill") {
+        return;
+    }
+    let _alone = alone();
+    let mut random = Random::of("kill, control early-ack");
+    let outcome = kill_again_and_again(&mut random, 3, |_| true, Some("early-ack"));
+    say("kill, control early-ack", &outcome);
+    assert!(!outcome.verdict.lost.is_empty(), "the test does not see what `early-ack` loses: {}", outcome.verdict.line());
+}
+
+fn say(name: &str, outcome: &Outcome) {
+    let Outcome { verdict, readings, kills, kills_while_shut, acked_while_away } = outcome;
+    report(&format!("{name}: {kills} kills, {kills_while_shut} of them while shut, acked while away: {acked_while_away}"));
+    report(&format!("{name}: {}", verdict.line()));
+    report(&format!("{name}: {}", readings.line()));
+}
+
+/// Kills under load, each time at a random moment after messages have passed, with the upstream away where `while_shut` says so.
+fn kill_again_and_again(random: &mut Random, kills: usize, while_shut: fn(usize) -> bool, fault: Option<&str>) -> Outcome {
+    let rig = Rig::new();
+    let launch = || fault.map_or(rig.site.launch(), |fault| rig.site.launch().fault(fault));
+    let mut gateway = launch().start();
+    let publishers = rig.publishers();
+    rig.wait_flow(100, SOON);
+    let mut absences = Vec::new();
+    let mut acked_while_away = 0;
+    let mut kills_while_shut = 0;
+    for kill in 0..kills {
+        let shut_now = while_shut(kill);
+        if shut_now {
+            kills_while_shut += 1;
+            shut(&rig.proxy, AWAY[kills_while_shut % AWAY.len()]);
+        } else {
+            rig.proxy.set(Mode::Open);
+            rig.wait_flow(20, SOON);
+        }
+        let since = clock::mono();
+        wait_until("acknowledgements", SOON, || publishers.acked_between(since, clock::mono()) >= 20);
+        let_run(Duration::from_millis(random.between(0, 1_000)));
+        let killed = gateway.kill();
+        acked_while_away += if shut_now { publishers.acked_between(since, killed) } else { 0 };
+        gateway = launch().start();
+        absences.push(Absence { killed, ready: clock::mono() });
+    }
+    rig.proxy.set(Mode::Open);
+    let (_, verdict, readings) = rig.settle(publishers, &absences);
+    Outcome { verdict, readings, kills, kills_while_shut, acked_while_away }
+}
