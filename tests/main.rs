@@ -1,6 +1,8 @@
 //! All tests of the whole: one binary, because linking one is faster than linking twenty. One module a behaviour.
 
 mod bridge_loss;
+mod bridge_refusals;
+mod bridge_tls;
 mod broker_clients;
 mod harness;
 mod harness_ledger;
