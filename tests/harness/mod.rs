@@ -4,12 +4,9 @@
 //! What a test has shown goes out by [`report`], so that it is seen also when the test passes.
 
 pub mod bridge;
-<<<<<<< HEAD
 pub mod broker;
-=======
 pub mod certificates;
 pub mod fake_upstream;
->>>>>>> 16d8ddd (Try the bridge on TLS, log-in and upstreams that refuse)
 pub mod gateway;
 pub mod ledger;
 pub mod line_sensor;
