@@ -43,6 +43,8 @@ mod state;
 mod subscribe;
 mod subscriptions;
 mod task;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::time::Duration;

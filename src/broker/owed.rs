@@ -178,11 +178,13 @@ impl Owed {
         }
     }
 
-    /// Epoch and counters given so far, for ids of the range `first ..= last`.
+    #[cfg(test)]
+    pub(super) fn slots(&self) -> usize {
+        self.recent.len() + self.old.len()
+    }
+
+    /// Counter of the last id that was given; 0: none.
     pub(super) const fn last_given(&self) -> u64 {
         self.next - 1
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -63,6 +63,11 @@ impl Inflight {
         self.sent.push_back(Sent { packet_id, first, message });
     }
 
+    #[cfg(test)]
+    pub(super) fn newest(&self) -> Option<u16> {
+        self.sent.back().map(|s| s.packet_id)
+    }
+
     /// The client has it. False if it was not in flight: a late answer of an earlier connection, which means nothing.
     pub(super) fn acknowledge(&mut self, packet_id: u16, budget: &Budget) -> bool {
         let Some(at) = self.sent.iter().position(|s| s.packet_id == packet_id) else { return false };

@@ -186,6 +186,3 @@ pub fn empty(frame: &Frame<'_>) -> Result<(), Error> {
 const fn expect_flags(frame: &Frame<'_>, want: u8) -> Result<(), Error> {
     if frame.flags() == want { Ok(()) } else { Err(Error::Malformed("reserved flags of the fixed header [MQTT-2.2.2-2]")) }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,257 @@
+//! The broker's state driven through `apply`, without a socket: clients are byte buffers, the test is the outbox and the clock.
+
+mod acks;
+mod mutations;
+mod pressure;
+mod protocol;
+mod sessions;
+
+use std::collections::HashMap;
+use std::io::IoSlice;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::apply::Turn;
+use super::conn::End;
+use super::id::ConnId;
+use super::output::SLICES;
+use super::state::Broker;
+use super::{Limits, Options};
+use crate::model::{
+    Body, Entry, EntryId, IdRange, Message, Mono, Now, Origin, OutboxToBroker, QoS, Start, Topic, TopicFilter, UpstreamSet, Wall,
+};
+use crate::mqtt::{encode, kind, split};
+
+/// The epoch of every test.
+const EPOCH: u32 = 7;
+
+struct Bench {
+    broker: Broker,
+    now: Mono,
+    /// Bytes sent and not yet applied.
+    sent: HashMap<ConnId, Vec<u8>>,
+    /// Packets that came with CONNACK.
+    early: HashMap<ConnId, Vec<String>>,
+}
+
+impl Bench {
+    fn new(upstreams: &[&[&str]]) -> Self {
+        Self::with(upstreams, Limits::default())
+    }
+
+    fn with(upstreams: &[&[&str]], limits: Limits) -> Self {
+        let filters = |list: &&[&str]| list.iter().map(|f| TopicFilter::new(f).unwrap()).collect();
+        let options = Options { listeners: Vec::new(), upstreams: upstreams.iter().map(filters).collect(), limits };
+        // Far from zero: a window that began at the start of time is over.
+        Self { broker: Broker::new(options, 1), now: Mono::from_millis(100_000), sent: HashMap::new(), early: HashMap::new() }
+    }
+
+    fn now(&self) -> Now {
+        Now { mono: self.now, wall: Wall(0) }
+    }
+
+    fn started(mut self) -> Self {
+        self.outbox(OutboxToBroker::Started(Start { epoch: EPOCH, nonce: 1 }));
+        self
+    }
+
+    fn outbox(&mut self, event: OutboxToBroker) {
+        let now = self.now();
+        self.broker.outbox(event, now);
+        self.resume();
+    }
+
+    fn secured(&mut self, ranges: &[(u64, u64)]) {
+        let range = |(first, last): &(u64, u64)| IdRange { first: EntryId::new(EPOCH, *first), last: EntryId::new(EPOCH, *last) };
+        self.outbox(OutboxToBroker::Secured(ranges.iter().map(range).collect()));
+    }
+
+    fn full(&mut self, bits: u32) {
+        self.outbox(OutboxToBroker::Full(UpstreamSet::from_bits(bits)));
+    }
+
+    /// Time passes, swept each tenth of a second.
+    fn pass(&mut self, ms: u64) {
+        for _ in 0..ms / 100 {
+            self.now = self.now + Duration::from_millis(100);
+            let now = self.now();
+            self.broker.sweep(now);
+            self.resume();
+        }
+    }
+
+    fn open(&mut self, restricted: bool) -> ConnId {
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        self.broker.open(peer, restricted, self.now()).expect("room for a connection")
+    }
+
+    fn connect(&mut self, client: &str) -> ConnId {
+        self.connect_as(client, true).0
+    }
+
+    /// The connection, and whether a session was present.
+    fn connect_as(&mut self, client: &str, clean: bool) -> (ConnId, bool) {
+        let id = self.open(false);
+        self.send(id, &connect(client, clean, 0, None));
+        let mut answers = self.take(id);
+        let present = match answers.remove(0).as_str() {
+            "CONNACK 0" => false,
+            "CONNACK 0 present" => true,
+            other => panic!("{client} got {other:?}"),
+        };
+        self.early.insert(id, answers);
+        (id, present)
+    }
+
+    /// Sends and applies as far as it goes.
+    fn send(&mut self, id: ConnId, bytes: &[u8]) -> Turn {
+        self.sent.entry(id).or_default().extend_from_slice(bytes);
+        self.turn(id)
+    }
+
+    fn turn(&mut self, id: ConnId) -> Turn {
+        loop {
+            let now = self.now();
+            let input = self.sent.entry(id).or_default();
+            let applied = self.broker.apply(id, input, now);
+            input.drain(..applied.used);
+            if applied.turn != Turn::Again {
+                return applied.turn;
+            }
+        }
+    }
+
+    /// What the tasks of woken connections would do.
+    fn resume(&mut self) {
+        loop {
+            let wakes = self.broker.take_wakes();
+            if wakes.is_empty() {
+                break;
+            }
+            for id in wakes {
+                self.turn(id);
+            }
+        }
+        let now = self.now();
+        while self.broker.publish_wills(now) {}
+    }
+
+    /// Packets that came to the client, as lines; writes of any size.
+    fn take(&mut self, id: ConnId) -> Vec<String> {
+        let mut bytes = Vec::new();
+        while let Some(out) = self.broker.output(id).filter(|out| out.waiting() > 0) {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let count = out.slices(&mut slices);
+            let part: Vec<u8> = slices[..count].iter().flat_map(|s| s.iter().copied()).take(10_000).collect();
+            bytes.extend_from_slice(&part);
+            let now = self.now();
+            self.broker.written(id, part.len(), now);
+            self.resume();
+        }
+        let mut lines = self.early.remove(&id).unwrap_or_default();
+        let mut rest = &bytes[..];
+        while let Some(frame) = split(rest, usize::MAX).expect("the broker's packets are whole") {
+            lines.push(line(frame.first, frame.body));
+            rest = &rest[frame.raw.len()..];
+        }
+        assert!(rest.is_empty(), "half a packet");
+        lines
+    }
+
+    fn end_of(&self, id: ConnId) -> Option<End> {
+        self.broker.conns.get(id).and_then(|c| c.end)
+    }
+
+    /// The connection breaks.
+    fn cut(&mut self, id: ConnId) {
+        let now = self.now();
+        self.broker.lost(id, End::Eof, now);
+        self.broker.gone(id);
+        self.resume();
+    }
+
+    fn inject(&mut self, topic: &str, body: &str, retain: bool) {
+        let (topic, body) = (Topic::new(topic).unwrap(), Body::raw(body.to_owned().into()));
+        let message = Message { topic, body, qos: QoS::AtLeastOnce, retain, origin: Origin::Bus };
+        let now = self.now();
+        self.broker.inject(&mut [message].into(), now);
+    }
+
+    /// What went to the outbox, as "counter topic body owed".
+    fn puts(&mut self) -> Vec<String> {
+        let line = |e: Entry| {
+            assert_eq!(e.id.epoch(), EPOCH);
+            format!("{} {} {} {:b}", e.id.counter(), e.topic, String::from_utf8_lossy(&e.body.bytes), e.owed.bits())
+        };
+        self.broker.take_pending().into_iter().map(line).collect()
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    if bytes.len() > 40 { format!("<{}>", bytes.len()) } else { String::from_utf8_lossy(bytes).into_owned() }
+}
+
+/// A packet of the server as a line.
+fn line(first: u8, body: &[u8]) -> String {
+    let id = |at: usize| u16::from_be_bytes([body[at], body[at + 1]]);
+    match first >> 4 {
+        kind::CONNACK => format!("CONNACK {}{}", body[1], if body[0] == 1 { " present" } else { "" }),
+        kind::PUBACK => format!("PUBACK {}", id(0)),
+        kind::SUBACK => format!("SUBACK {} {:?}", id(0), &body[2..]),
+        kind::UNSUBACK => format!("UNSUBACK {}", id(0)),
+        kind::PINGRESP => "PINGRESP".to_owned(),
+        kind::PUBLISH => {
+            let topic_end = 2 + usize::from(id(0));
+            let flags = [(8, " dup"), (1, " retain")].map(|(bit, name)| if first & bit == 0 { "" } else { name }).concat();
+            let topic = text(&body[2..topic_end]);
+            if first & 6 == 0 {
+                format!("{topic} {} q0{flags}", text(&body[topic_end..]))
+            } else {
+                format!("{topic} {} q1 id{}{flags}", text(&body[topic_end + 2..]), id(topic_end))
+            }
+        }
+        other => panic!("the broker sent a packet of type {other}"),
+    }
+}
+
+fn packet(first: u8, content: &[&[u8]]) -> Vec<u8> {
+    let content = content.concat();
+    let mut bytes = vec![first];
+    encode::remaining_length(&mut bytes, content.len());
+    bytes.extend(content);
+    bytes
+}
+
+fn string(text: &str) -> Vec<u8> {
+    [&u16::try_from(text.len()).unwrap().to_be_bytes(), text.as_bytes()].concat()
+}
+
+/// `will`: topic, body, QoS, retain.
+fn connect(client: &str, clean: bool, keep_alive: u16, will: Option<(&str, &str, u8, bool)>) -> Vec<u8> {
+    let flags = u8::from(clean) << 1 | will.map_or(0, |(_, _, qos, retain)| 4 | qos << 3 | u8::from(retain) << 5);
+    let will = will.map_or_else(Vec::new, |(topic, body, ..)| [string(topic), string(body)].concat());
+    packet(0x10, &[&string("MQTT"), &[4, flags], &keep_alive.to_be_bytes(), &string(client), &will])
+}
+
+/// `id` 0: QoS 0.
+fn publish(topic: &str, body: &str, id: u16, retain: bool) -> Vec<u8> {
+    let first = 0x30 | u8::from(retain) | if id == 0 { 0 } else { 2 };
+    let id = if id == 0 { Vec::new() } else { id.to_be_bytes().to_vec() };
+    packet(first, &[&string(topic), &id, body.as_bytes()])
+}
+
+fn subscribe(id: u16, filters: &[(&str, u8)]) -> Vec<u8> {
+    let filters: Vec<u8> = filters.iter().flat_map(|(filter, qos)| [string(filter), vec![*qos]].concat()).collect();
+    packet(0x82, &[&id.to_be_bytes(), &filters])
+}
+
+fn unsubscribe(id: u16, filter: &str) -> Vec<u8> {
+    packet(0xa2, &[&id.to_be_bytes(), &string(filter)])
+}
+
+fn puback(id: u16) -> Vec<u8> {
+    packet(0x40, &[&id.to_be_bytes()])
+}
+
+const PING: [u8; 2] = [0xc0, 0];
+const DISCONNECT: [u8; 2] = [0xe0, 0];

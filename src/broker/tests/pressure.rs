@@ -1,0 +1,165 @@
+//! What happens at each limit (outbox.md 11, 12; slow receivers).
+
+use super::*;
+
+fn limits(unsecured_max: usize) -> Limits {
+    Limits { unsecured_max, ..Limits::default() }
+}
+
+/// Costs 128 + 2 + 870 = 1,000 bytes.
+fn thousand(id: u16) -> Vec<u8> {
+    publish("up", &"x".repeat(870), id, false)
+}
+
+#[test]
+fn publishes_with_a_destination_are_held_above_the_limit_until_three_quarters() {
+    let mut bench = Bench::with(&[&["up"]], limits(10_000)).started();
+    let (one, two) = (bench.connect("one"), bench.connect("two"));
+    let sent: Vec<u8> = (1..=12).flat_map(thousand).chain(PING).collect();
+    assert_eq!(bench.send(one, &sent), Turn::Held);
+    assert_eq!(bench.broker.owed.bytes(), 10_000);
+    bench.send(two, &publish("elsewhere", "", 1, false));
+    assert_eq!(bench.take(two), ["PUBACK 1"], "what is owed to nobody passes");
+    bench.inject("up", "reading", false);
+    assert_eq!(bench.broker.status().dropped_overflow, 1);
+    bench.secured(&[(1, 2)]);
+    assert_eq!(bench.broker.owed.bytes(), 8_000, "not yet below three quarters");
+    assert_eq!(bench.take(one), ["PUBACK 1", "PUBACK 2"]);
+    bench.secured(&[(3, 3)]);
+    assert_eq!(bench.broker.owed.bytes(), 9_000, "the two that were held are in");
+    assert_eq!(bench.take(one), ["PUBACK 3", "PINGRESP"]);
+    bench.pass(100_000);
+    assert_eq!(bench.end_of(one), None);
+    bench.inject("up", "reading", false);
+    assert_eq!(bench.broker.status().dropped_overflow, 1);
+}
+
+#[test]
+fn one_message_larger_than_the_limit_passes_when_nothing_else_is_held() {
+    let mut bench = Bench::with(&[&["up"]], limits(500)).started();
+    let client = bench.connect("c");
+    assert_eq!(bench.send(client, &[thousand(1), thousand(2)].concat()), Turn::Held);
+    assert_eq!(bench.broker.owed.bytes(), 1_000);
+    bench.secured(&[(1, 1)]);
+    assert_eq!(bench.take(client), ["PUBACK 1"]);
+    assert_eq!(bench.broker.owed.bytes(), 1_000);
+    bench.secured(&[(2, 2)]);
+    assert_eq!(bench.take(client), ["PUBACK 2"]);
+}
+
+#[test]
+fn a_publish_for_a_full_queue_is_refused_whole_and_readings_lose_only_its_share() {
+    let mut bench = Bench::new(&[&["a", "b"], &["b"]]).started();
+    bench.full(0b10);
+    let (held, free) = (bench.connect("held"), bench.connect("free"));
+    bench.send(free, &publish("a", "1", 1, false));
+    bench.send(free, &publish("b", "2", 0, false));
+    bench.inject("b", "3", false);
+    assert_eq!(bench.puts(), ["1 a 1 1", "2 b 2 1", "3 b 3 1"]);
+    assert_eq!(bench.broker.status().dropped_overflow, 2);
+    assert_eq!(bench.send(held, &[publish("b", "4", 4, false), PING.to_vec()].concat()), Turn::Held);
+    bench.pass(20_000);
+    bench.full(0b11);
+    bench.full(0);
+    assert_eq!(bench.take(held), ["PINGRESP"]);
+    assert_eq!(bench.puts(), ["4 b 4 11"]);
+}
+
+#[test]
+fn a_publish_that_is_refused_for_too_long_ends_its_connection() {
+    let mut bench = Bench::new(&[&["a"], &["b"]]).started();
+    bench.full(0b11);
+    let client = bench.open(false);
+    bench.send(client, &connect("c", true, 1, None));
+    assert_eq!(bench.send(client, &publish("b", "", 1, false)), Turn::Held);
+    for _ in 0..29 {
+        bench.pass(1_000);
+        // A new report that leaves it full does not begin the time anew.
+        bench.full(0b10);
+    }
+    assert_eq!(bench.end_of(client), None);
+    bench.pass(1_200);
+    assert_eq!(bench.end_of(client), Some(End::Refused(1)));
+    assert_eq!(bench.puts(), [""; 0]);
+}
+
+/// Everything that a publisher may do against a subscriber that never reads.
+#[test]
+fn a_subscriber_that_never_reads_does_not_stop_publishers() {
+    for (name, qos, size) in [("small", 0, 100), ("small, QoS 1", 1, 100), ("large", 0, 100_000), ("large, QoS 1", 1, 100_000)] {
+        let mut bench = Bench::new(&[]);
+        let (deaf, hears) = (bench.connect("deaf"), bench.connect("hears"));
+        for id in [deaf, hears] {
+            bench.send(id, &subscribe(1, &[("a", qos)]));
+        }
+        let publisher = bench.connect("pub");
+        let body = "x".repeat(size);
+        let started = bench.now;
+        let (mut heard, mut published) = (0, 0);
+        while published < 30_000_000 / size {
+            let before = bench.sent.get(&publisher).map_or(0, Vec::len);
+            if before == 0 {
+                bench.send(publisher, &publish("a", &body, if qos == 0 { 0 } else { 1 }, false));
+                published += 1;
+            } else {
+                bench.turn(publisher);
+            }
+            if bench.broker.hold_of(publisher).is_some() {
+                bench.pass(100);
+            }
+            for line in bench.take(hears) {
+                if let Some((_, id)) = line.split_once(" id") {
+                    bench.send(hears, &puback(id.parse().unwrap()));
+                }
+                heard += 1;
+            }
+            bench.take(publisher);
+            assert!(bench.broker.budget.used() <= 8 << 20, "{name}: {}", bench.broker.budget.used());
+        }
+        assert_eq!(heard, published + 1, "{name}: who reads gets all, and SUBACK");
+        let status = bench.broker.status();
+        assert!(status.dropped_qos0 + status.dropped_queue > 0, "{name}: {status:?}");
+        let held = bench.now.since(started).as_millis();
+        assert!(held <= 1_000, "{name}: held up {held} ms");
+    }
+}
+
+#[test]
+fn what_a_closed_connection_held_is_given_back() {
+    let mut bench = Bench::new(&[]);
+    let publisher = bench.connect("pub");
+    for round in 0..3 {
+        let (deaf, _) = bench.connect_as("deaf", round % 2 == 0);
+        bench.send(deaf, &subscribe(1, &[("a", 1), ("b", 0)]));
+        for i in 1..200 {
+            bench.send(publisher, &publish("a", &"x".repeat(9_000), i, false));
+            bench.send(publisher, &publish("b", &"x".repeat(900), 0, false));
+            bench.pass(100);
+        }
+        bench.take(publisher);
+        assert!(bench.broker.budget.used() > 1 << 20);
+        bench.cut(deaf);
+        bench.connect_as("deaf", true);
+        let now = bench.now();
+        bench.broker.sweep(now);
+        assert_eq!(bench.broker.budget.used(), 0, "round {round}");
+        let deaf = bench.connect("deaf");
+        bench.cut(deaf);
+    }
+}
+
+#[test]
+fn all_output_together_is_bounded() {
+    let mut bench = Bench::new(&[]);
+    for i in 0..200 {
+        let id = bench.connect(&format!("deaf{i}"));
+        bench.send(id, &subscribe(1, &[("a", 0)]));
+    }
+    let publisher = bench.connect("pub");
+    for _ in 0..1_000 {
+        bench.send(publisher, &publish("a", &"x".repeat(1_000), 0, false));
+        bench.pass(100);
+    }
+    assert!(bench.broker.budget.used() < (8 << 20) + 300_000, "{}", bench.broker.budget.used());
+    assert!(bench.broker.status().dropped_qos0 > 100_000);
+}
