@@ -285,3 +285,6 @@ impl State {
 fn seconds(duration: Duration) -> String {
     format!("{} s", duration.as_secs_f64())
 }
+
+#[cfg(test)]
+mod tests;
