@@ -1,0 +1,158 @@
+//! The whole file, the gateway, the store, the broker.
+
+use super::Kind::{Bool, Duration, Form, Name, Number, Path, Size, Table, Tables, Template, Texts, Whole};
+use super::Presence::{Depends, Is, Required};
+use super::{ABSENT, BUS, DEVICE, Section, UPSTREAM, key};
+
+pub const ROOT: Section = Section {
+    title: "the file",
+    keys: &[
+        key("gateway", Table(&GATEWAY), Required("[gateway]"), "the site's own name"),
+        key("store", Table(&STORE), ABSENT, "what must not be lost, on disk"),
+        key("broker", Table(&BROKER), ABSENT, "the MQTT broker for local clients"),
+        key("bus", Tables(&BUS), ABSENT, "a serial port"),
+        key("device", Tables(&DEVICE), ABSENT, "a device on a bus"),
+        key("upstream", Tables(&UPSTREAM), ABSENT, "an MQTT broker that everything goes up to"),
+    ],
+    later: &["history", "clock", "lane", "rule", "table", "http", "log"],
+    aliases: &[
+        ("buses", "bus"),
+        ("devices", "device"),
+        ("upstreams", "upstream"),
+        ("mqtt", "broker"),
+        ("outbox", "store"),
+        ("site", "gateway"),
+    ],
+};
+
+pub const GATEWAY: Section = Section {
+    title: "[gateway]",
+    keys: &[
+        key(
+            "id",
+            Name,
+            Required("\"plant-7\""),
+            "name of this gateway, first level of its topics; unique among those that share an upstream",
+        ),
+        key("topic", Template, Is("\"{gateway}/{device}/{point}\""), "topic of every point that has none of its own"),
+    ],
+    later: &[],
+    aliases: &[("name", "id")],
+};
+
+pub const STORE: Section = Section {
+    title: "[store]",
+    keys: &[
+        key(
+            "path",
+            Path,
+            Depends("`store.db` in `$STATE_DIRECTORY`, else `/var/lib/tidegate/store.db`", "\"/var/lib/tidegate/store.db\""),
+            "the SQLite file; its folder is made where it is absent",
+        ),
+        key(
+            "max_bytes",
+            Size("1MiB", "16TiB"),
+            Is("\"1GiB\""),
+            "most that it may use; beyond it, clients' QoS 1 messages are refused and readings dropped and counted",
+        ),
+        key(
+            "ack_wait",
+            Duration("0s", "5s"),
+            Is("\"500ms\""),
+            "how long a message waits for an upstream's answer before it is written; `\"0s\"` buys latency with wear",
+        ),
+        key("ack_delay", Duration("0s", "10s"), Is("\"200ms\""), "longest that a commit which a publisher waits for is put off"),
+        key(
+            "flush_interval",
+            Duration("10ms", "1h"),
+            Is("\"1s\""),
+            "longest that a commit which nobody waits for is put off: so many readings may be lost at a power cut",
+        ),
+        key("commit_rows", Whole(1, 65_536), Is("256"), "so many rows that are due are committed at once"),
+        key("commit_bytes", Size("1KiB", "64MiB"), Is("\"256KiB\""), "so many bytes that are due are committed at once"),
+        key("commits_per_second", Number, Is("6"), "commits for waiting publishers, beyond a burst of 20: bounds the wear of the flash"),
+        key(
+            "progress_rows",
+            Whole(1, 1_000_000),
+            Is("4096"),
+            "after so many stored messages went up, this progress is committed: bounds the duplicates after a kill",
+        ),
+        key("wal_max_bytes", Size("64KiB", "1GiB"), Is("\"4MiB\""), "the write-ahead log is emptied into the file at this size"),
+        key("unsecured_max", Size("64KiB", "1GiB"), Is("\"8MiB\""), "messages accepted and not yet secured; above it publishers are held"),
+        key(
+            "refuse_close",
+            Duration("1s", "1h"),
+            Is("\"30s\""),
+            "how long a publish is held for a full queue before its connection is closed",
+        ),
+    ],
+    later: &["min_free_bytes", "ballast_bytes"],
+    aliases: &[("file", "path"), ("db", "path"), ("database", "path"), ("max_size", "max_bytes"), ("size", "max_bytes")],
+};
+
+pub const BROKER: Section = Section {
+    title: "[broker]",
+    keys: &[
+        key(
+            "listen",
+            Texts,
+            Is("[\"tcp://127.0.0.1:1883\"]"),
+            "addresses for local clients, this machine only; the default holds where no `[[broker.listener]]` is given either",
+        ),
+        key("listener", Tables(&LISTENER), ABSENT, "the long form, for addresses that other machines reach"),
+        key("limits", Table(&LIMITS), ABSENT, "how much clients may ask for"),
+    ],
+    later: &["access", "users"],
+    aliases: &[("listeners", "listen"), ("bind", "listen"), ("port", "listen"), ("address", "listen")],
+};
+
+pub const LISTENER: Section = Section {
+    title: "[[broker.listener]]",
+    keys: &[
+        key(
+            "url",
+            Form("`tcp://` and an IP address of this machine, with a port if it is not 1883"),
+            Required("\"tcp://0.0.0.0:1883\""),
+            "where to listen; `0.0.0.0` is every address of this machine",
+        ),
+        key("insecure_plaintext", Bool, Is("false"), "accept that everybody on the network can read along; needed beyond loopback"),
+        key(
+            "insecure_anonymous",
+            Bool,
+            Is("false"),
+            "accept that everybody on the network may publish and subscribe; needed beyond loopback",
+        ),
+    ],
+    later: &["tls", "auth", "users", "access"],
+    aliases: &[("listen", "url"), ("address", "url"), ("bind", "url")],
+};
+
+pub const LIMITS: Section = Section {
+    title: "[broker.limits]",
+    keys: &[
+        key(
+            "packet_max",
+            Size("1KiB", "256MiB"),
+            Is("\"2MiB\""),
+            "largest MQTT packet, of clients and to upstreams; the connection of a larger one is closed",
+        ),
+        key(
+            "output_max",
+            Size("64KiB", "1GiB"),
+            Is("\"8MiB\""),
+            "output and queues of all clients together; beyond it QoS 0 is dropped and publishers are slowed",
+        ),
+        key(
+            "session_queue",
+            Whole(1, 1_000_000),
+            Is("1000"),
+            "messages queued for one client; beyond it the oldest is dropped and counted",
+        ),
+        key("session_queue_bytes", Size("1KiB", "256MiB"), Is("\"1MiB\""), "bytes queued for one client; as for `session_queue`"),
+        key("receive_maximum", Whole(1, 65_535), Is("1024"), "unacknowledged messages in flight, a client and direction"),
+        key("connections_max", Whole(1, 100_000), Is("1000"), "connections; one more is closed at once"),
+        key("connect_timeout", Duration("100ms", "10m"), Is("\"10s\""), "from the connection to its CONNECT packet"),
+    ],
+    later: &[],
+    aliases: &[("max_packet_size", "packet_max"), ("message_size_limit", "packet_max"), ("max_connections", "connections_max")],
+};

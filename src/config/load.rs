@@ -1,0 +1,42 @@
+//! Reads the site's file, and asks what of the process matters to it.
+
+use std::path::{Path, PathBuf};
+
+use super::{Environment, Errors, Site, parse};
+
+/// Largest site's file in bytes; a larger one is none.
+const FILE_MAX: u64 = 4 << 20;
+
+/// Reads and checks the site's file at `path`.
+///
+/// # Errors
+/// It cannot be read, or every mistake in it.
+pub fn load(path: &Path) -> Result<Site, Errors> {
+    let name = path.display().to_string();
+    let unreadable = |cause: &dyn std::fmt::Display| Errors::unreadable(&name, cause);
+    let length = std::fs::metadata(path).map_err(|error| unreadable(&error))?.len();
+    if length > FILE_MAX {
+        return Err(unreadable(&format_args!("it has {length} bytes, a site's file at most {FILE_MAX}")));
+    }
+    let bytes = std::fs::read(path).map_err(|error| unreadable(&error))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let line = error.as_bytes().iter().take(error.utf8_error().valid_up_to()).filter(|b| **b == b'\n').count() + 1;
+        unreadable(&format_args!("line {line} is not UTF-8"))
+    })?;
+    let site = parse(&text, &name, &environment())?;
+    Ok(site)
+}
+
+fn environment() -> Environment {
+    // systemd gives several state directories separated by colons; ours is the first.
+    let first = |name: &str| {
+        let value = std::env::var(name).ok()?;
+        value.split(':').next().filter(|path| path.starts_with('/')).map(PathBuf::from)
+    };
+    Environment {
+        state_directory: first("STATE_DIRECTORY"),
+        credentials_directory: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+        file_exists: Path::exists,
+        variable_exists: |name| std::env::var_os(name).is_some(),
+    }
+}

@@ -1,0 +1,1 @@
+//! Mistakes and what is said of them; the shipped files.
