@@ -1,0 +1,132 @@
+//! The control socket: a unix stream socket that answers a line of text with a line of JSON.
+//!
+//! Requests: `status` → [`Status`]. Anything else → `{"error":"…"}`. One request a connection; the folder's and the socket's modes say who may ask.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+
+use super::sources::Sources;
+use crate::clock;
+use crate::model::status::Status;
+
+/// Longest time that an answer may take, at both ends.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+/// Longest request line in bytes; a longer one is cut and so unknown.
+const REQUEST_MAX: u64 = 256;
+/// Connections served at a time; a further one waits in the kernel's queue.
+const CONNECTIONS_MAX: usize = 8;
+/// Pause after an accept that failed, so that a lasting failure (no file descriptors) does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot open the control socket {}", path.display())]
+    Bind { path: PathBuf, source: io::Error },
+    #[error("no gateway answers on {}: is it running, and may you use its socket?", path.display())]
+    Connect { path: PathBuf, source: io::Error },
+    #[error("the gateway did not answer on {}", path.display())]
+    Answer { path: PathBuf, source: io::Error },
+    #[error("the gateway's answer is not understood: it may be of another version")]
+    Form(#[source] serde_json::Error),
+}
+
+/// `$RUNTIME_DIRECTORY/control.sock`, which systemd sets, else `/run/tidegate/control.sock`.
+pub fn default_path() -> PathBuf {
+    std::env::var_os("RUNTIME_DIRECTORY").map_or_else(|| PathBuf::from("/run/tidegate"), PathBuf::from).join("control.sock")
+}
+
+/// The socket's end in the gateway. Its file goes when this is dropped.
+#[derive(Debug)]
+pub struct Server {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Server {
+    /// Makes the folder if it is not there, and takes the place of a socket that nobody listens on.
+    ///
+    /// # Errors
+    /// The folder or the socket cannot be made, or another process listens on it.
+    pub fn bind(path: &Path) -> Result<Self, Error> {
+        let fail = |source| Error::Bind { path: path.to_owned(), source };
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(fail)?;
+        }
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(fail(io::Error::new(io::ErrorKind::AddrInUse, "another process listens on it")));
+        }
+        if let Err(error) = std::fs::remove_file(path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(fail(error));
+        }
+        let listener = UnixListener::bind(path).map_err(fail)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(fail)?;
+        Ok(Self { listener, path: path.to_owned() })
+    }
+
+    /// Answers for ever.
+    pub async fn serve(self, sources: Sources) {
+        let places = std::sync::Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let Ok(place) = places.clone().acquire_owned().await else { return };
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    let sources = sources.clone();
+                    tokio::spawn(async move {
+                        if let Some(Err(error)) = clock::before(clock::mono() + ANSWER_TIMEOUT, answer(stream, &sources)).await {
+                            tracing::debug!(%error, "control connection");
+                        }
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "control socket");
+                    clock::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Gone already is as good.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+async fn answer(stream: UnixStream, sources: &Sources) -> io::Result<()> {
+    let (read, mut write) = stream.into_split();
+    let mut line = String::new();
+    tokio::io::BufReader::new(read.take(REQUEST_MAX)).read_line(&mut line).await?;
+    let mut reply = match line.trim_end() {
+        "status" => serde_json::to_vec(&sources.collect(clock::mono() + ANSWER_TIMEOUT / 2).await)?,
+        _ => br#"{"error":"unknown request; there is: status"}"#.to_vec(),
+    };
+    reply.push(b'\n');
+    write.write_all(&reply).await
+}
+
+/// Asks the gateway that listens on `path` for its status. Blocks for at most [`ANSWER_TIMEOUT`] a step.
+///
+/// # Errors
+/// Nobody listens, no answer comes, or it is of another form.
+pub fn ask_status(path: &Path) -> Result<Status, Error> {
+    let mut stream = std::os::unix::net::UnixStream::connect(path).map_err(|source| Error::Connect { path: path.to_owned(), source })?;
+    let fail = |source| Error::Answer { path: path.to_owned(), source };
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(fail)?;
+    stream.set_write_timeout(Some(ANSWER_TIMEOUT)).map_err(fail)?;
+    stream.write_all(b"status\n").map_err(fail)?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).map_err(fail)?;
+    if line.is_empty() {
+        return Err(fail(io::ErrorKind::UnexpectedEof.into()));
+    }
+    serde_json::from_str(&line).map_err(Error::Form)
+}

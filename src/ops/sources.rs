@@ -1,0 +1,119 @@
+//! Gathers what every part says of itself.
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock;
+use crate::model::status::{BrokerStatus, BusStatus, OutboxStatus, Status, StoreState, UpstreamState, UpstreamStatus};
+use crate::model::status::{DeviceState, DeviceStatus};
+use crate::model::{Mono, Query};
+
+/// A way to ask each part. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    pub gateway: String,
+    pub started: Mono,
+    pub broker: mpsc::Sender<Query<BrokerStatus>>,
+    /// With the name of each.
+    pub buses: Vec<(String, mpsc::Sender<Query<BusStatus>>)>,
+    pub outbox: mpsc::Sender<Query<OutboxStatus>>,
+    pub upstreams: Vec<(String, mpsc::Sender<Query<UpstreamStatus>>)>,
+}
+
+impl Sources {
+    /// Asks every part; one that has not answered by `deadline` is shown with [`NO_ANSWER`] and makes the whole not ok.
+    pub async fn collect(&self, deadline: Mono) -> Status {
+        // All are asked before any is waited for: one that hangs must not use up the others' time.
+        let broker = ask(&self.broker);
+        let buses: Vec<_> = self.buses.iter().map(|(name, bus)| (name, ask(bus))).collect();
+        let outbox = ask(&self.outbox);
+        let upstreams: Vec<_> = self.upstreams.iter().map(|(name, upstream)| (name, ask(upstream))).collect();
+
+        let broker = answer(broker, deadline).await;
+        let broker_silent = broker.is_none();
+        let outbox = answer(outbox, deadline)
+            .await
+            .unwrap_or_else(|| OutboxStatus { alarms: vec![format!("outbox: {NO_ANSWER}")], ..OutboxStatus::default() });
+        let mut status = Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            gateway: self.gateway.clone(),
+            uptime_ms: u64::try_from(clock::mono().since(self.started).as_millis()).unwrap_or(u64::MAX),
+            ok: false,
+            broker: broker.unwrap_or_default(),
+            buses: Vec::with_capacity(buses.len()),
+            outbox,
+            upstreams: Vec::with_capacity(upstreams.len()),
+        };
+        for (name, bus) in buses {
+            status.buses.push(answer(bus, deadline).await.unwrap_or_else(|| BusStatus {
+                name: name.clone(),
+                last_error: Some(NO_ANSWER.to_owned()),
+                ..BusStatus::default()
+            }));
+        }
+        for (name, upstream) in upstreams {
+            status.upstreams.push(answer(upstream, deadline).await.unwrap_or_else(|| UpstreamStatus {
+                name: name.clone(),
+                last_error: Some(NO_ANSWER.to_owned()),
+                ..UpstreamStatus::default()
+            }));
+        }
+        status.ok = !broker_silent && is_ok(&status);
+        status
+    }
+}
+
+/// What stands in the place of a part's own words.
+pub const NO_ANSWER: &str = "does not answer";
+
+/// A part whose queue of questions is full has not answered the last ones either.
+fn ask<T>(part: &mpsc::Sender<Query<T>>) -> Option<oneshot::Receiver<T>> {
+    let (reply, answer) = oneshot::channel();
+    part.try_send(Query { reply }).ok()?;
+    Some(answer)
+}
+
+async fn answer<T>(asked: Option<oneshot::Receiver<T>>, deadline: Mono) -> Option<T> {
+    clock::before(deadline, asked?).await?.ok()
+}
+
+/// Nothing that wants a person: every port open, no device bad, the store good and without alarms, every upstream connected.
+fn is_ok(status: &Status) -> bool {
+    let device_ok = |d: &DeviceStatus| d.state != DeviceState::Bad;
+    status.buses.iter().all(|bus| bus.open && bus.devices.iter().all(device_ok))
+        && status.outbox.store == StoreState::Good
+        && status.outbox.alarms.is_empty()
+        && status.upstreams.iter().all(|upstream| upstream.state == UpstreamState::Connected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn anything_bad_makes_the_whole_not_ok() {
+        let good = || Status {
+            version: String::new(),
+            gateway: String::new(),
+            uptime_ms: 0,
+            ok: true,
+            broker: BrokerStatus::default(),
+            buses: vec![BusStatus { open: true, devices: vec![DeviceStatus::default()], ..BusStatus::default() }],
+            outbox: OutboxStatus::default(),
+            upstreams: vec![UpstreamStatus { state: UpstreamState::Connected, ..UpstreamStatus::default() }],
+        };
+        assert!(is_ok(&good()));
+        let spoil: [(&str, fn(&mut Status)); 6] = [
+            ("port closed", |s| s.buses[0].open = false),
+            ("device bad", |s| s.buses[0].devices[0].state = DeviceState::Bad),
+            ("store full", |s| s.outbox.store = StoreState::Full),
+            ("no disk", |s| s.outbox.store = StoreState::Diskless),
+            ("alarm", |s| s.outbox.alarms.push("x".to_owned())),
+            ("upstream away", |s| s.upstreams[0].state = UpstreamState::Backoff),
+        ];
+        for (what, spoil) in spoil {
+            let mut status = good();
+            spoil(&mut status);
+            assert!(!is_ok(&status), "{what}");
+        }
+    }
+}
