@@ -60,6 +60,7 @@ impl Failure {
 
 /// The whole program.
 pub fn main() -> ExitCode {
+    abort_on_panic();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(help) => {
@@ -78,6 +79,15 @@ pub fn main() -> ExitCode {
         eprintln!("{}", chain(failure.error.as_ref()));
         ExitCode::from(failure.code)
     })
+}
+
+/// A gateway with a dead thread would look alive. The release profile aborts by itself; this holds for every other build, too.
+fn abort_on_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        print(info);
+        std::process::abort();
+    }));
 }
 
 /// The error and its causes, one a line. The blocks of a site's file begin with "error:" themselves.

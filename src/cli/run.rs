@@ -5,15 +5,27 @@ use std::process::ExitCode;
 
 use super::Failure;
 use crate::config;
+use crate::daemon::{self, Setup, Stop};
+use crate::ops::{control, log};
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The site's file
     #[arg(long, short, value_name = "FILE", default_value = super::CONFIG_PATH)]
     config: PathBuf,
+    /// The control socket that `status` asks [default: in $RUNTIME_DIRECTORY or /run/tidegate]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
 }
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let _site = config::load(&arguments.config).map_err(Failure::wrong)?;
-    Err(Failure::new("`tidegate run` is not built yet"))
+    let site = config::load(&arguments.config).map_err(Failure::wrong)?;
+    log::init(tracing::Level::INFO);
+    for warning in &site.warnings {
+        tracing::warn!("{warning}");
+    }
+    let socket = arguments.socket.clone().unwrap_or_else(control::default_path);
+    let setup = Setup { stop: Stop::Signals, socket: Some(socket), ready: None };
+    daemon::run(site, setup).map_err(|error| if error.is_setup() { Failure::wrong(error) } else { Failure::new(error) })?;
+    Ok(ExitCode::SUCCESS)
 }
