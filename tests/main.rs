@@ -7,6 +7,7 @@ mod broker_clients;
 mod harness;
 mod harness_ledger;
 mod harness_self;
+mod journal;
 mod lines;
 mod systemd;
 mod tidy;
