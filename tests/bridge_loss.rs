@@ -1,12 +1,15 @@
 //! The bridge loses nothing and keeps the order, whatever the network does. Mosquitto stays up throughout; the proxy before it is what fails.
 
 use std::collections::BTreeSet;
+use std::net::{Ipv6Addr, TcpListener};
 use std::process::Command;
 use std::time::Duration;
 
+use tidegate::bridge::Options;
 use tidegate::faults;
 
 use crate::harness::bridge::{Rig, impatient, options};
+use crate::harness::fake_upstream::{Answer, FakeUpstream};
 use crate::harness::mosquitto::Mosquitto;
 use crate::harness::proxy::{Mode, Proxy};
 use crate::harness::random::Random;
@@ -69,6 +72,18 @@ fn entries_arrive_unchanged_and_in_order() {
     wait_until("a farewell in Mosquitto's log", LONG, || upstream.broker.log().contains(&farewell));
 }
 
+#[test]
+fn an_upstream_with_an_address_of_ipv6_is_reached() {
+    if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+        return report("bridge_loss: SKIPPED, this machine has no IPv6");
+    }
+    let upstream = FakeUpstream::start_at(Ipv6Addr::LOCALHOST.into(), |_| Answer::Ack);
+    let rig = Rig::start(Options { host: "::1".to_owned(), ..options(upstream.port()) }, impatient());
+    rig.put_numbers(1, 1);
+    rig.wait_settled(1, LONG);
+    assert_eq!(rig.status().url, format!("mqtt://[::1]:{}", upstream.port()));
+}
+
 /// Cuts all connections again and again while entries are under way. Returns how many of them never arrived.
 fn cut_in_mid_stream(cuts: usize) -> usize {
     let upstream = Upstream::start();
@@ -125,7 +140,7 @@ fn cuts_in_mid_stream_lose_something_if_the_event_loop_is_kept() {
 fn an_upstream_that_is_away_in_any_way_gets_all_when_it_is_back() {
     for mode in [Mode::Refusing, Mode::Closed, Mode::Silent, Mode::SwallowReplies] {
         let upstream = Upstream::start();
-        let options = tidegate::bridge::Options {
+        let options = Options {
             ack_timeout: Duration::from_millis(500),
             connect_timeout: Duration::from_millis(500),
             ..options(upstream.proxy.port())

@@ -109,7 +109,7 @@ impl Sink for Mqtt {
         let client = connection.client.as_ref().ok_or(Full)?;
         let token = Token { generation: self.generation, number: connection.offers };
         for parcel in batch.take(Self::BATCH) {
-            // It has room: its capacity is the window, and the pump keeps to the window.
+            // It has room, because its capacity is the window and the pump keeps to that; and a topic has no wildcard, the other cause of an error.
             client.try_publish(parcel.topic.as_str(), rumqttc::QoS::AtLeastOnce, false, parcel.payload.clone()).map_err(|_| Full)?;
             connection.handed.push_back(token);
         }

@@ -1,7 +1,7 @@
 //! A hand-written upstream that does what no good broker does. One thread a connection; MQTT 3.1.1 as far as a publishing client needs it.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -35,7 +35,12 @@ struct Seen {
 impl FakeUpstream {
     /// Lets everybody in and asks `policy` about each payload. It lives as long as the process.
     pub fn start(policy: impl Fn(&[u8]) -> Answer + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        Self::start_at(Ipv4Addr::LOCALHOST.into(), policy)
+    }
+
+    /// At another address of this machine.
+    pub fn start_at(address: IpAddr, policy: impl Fn(&[u8]) -> Answer + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind((address, 0)).expect("a free port");
         let port = listener.local_addr().expect("bound").port();
         let seen = Arc::new(Seen::default());
         let policy: Arc<Policy> = Arc::new(policy);
