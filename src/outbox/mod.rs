@@ -1,4 +1,30 @@
 //! The outbox: what is owed to upstreams, in memory and in SQLite, until they have it.
+//!
+//! Job: takes entries from the broker, hands them to the bridges in id order, commits what they do not acknowledge in time, and tells the
+//! broker what is secured. [`ledger`] and [`commit`] decide and are pure; `store` and `recover` run on a thread of their own and do what they
+//! are told; `task` joins them to the rest and never waits for the disk.
+//!
+//! Invariants: an entry is secured when each upstream has acknowledged it, or its row or its dead letter is in a commit that returned
+//! success, and not before. A queue's first deliveries are in id order. A row goes when nobody is owed it. The store has one job at a time.
+//! A receiver that answers in time leaves the disk untouched.
+//!
+//! Failure: no space: commits are tried again with back-off. Any other error of the disk: the file is not used again by this process, what
+//! an upstream acknowledges is still secured, and the rest waits in memory. A damaged file or a newer one is set aside at the start. A second
+//! process on the same file is an error.
+
+pub mod commit;
+pub mod job;
+pub mod ledger;
+mod queue;
+mod recover;
+mod schema;
+mod store;
+mod task;
+
+#[cfg(test)]
+mod tests;
+
+pub use task::run;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -69,12 +95,4 @@ pub enum Error {
     Held { path: PathBuf, holder: String },
     #[error("the store's thread ended")]
     StoreEnded,
-}
-
-/// Runs the outbox until [`Phase::StopOutbox`]. Trouble with the disk is no error: see the alarms of its status.
-///
-/// # Errors
-/// Another process holds the store, or the store's thread ended.
-pub async fn run(_options: Options, _links: Links) -> Result<(), Error> {
-    Ok(())
 }

@@ -1,0 +1,348 @@
+//! The start: the lock, the file, the epoch and what is owed. Whatever the file is like, the process starts; only a second instance does not.
+//!
+//! | The file | What is done |
+//! |---|---|
+//! | is held by another process | [`Error::Held`] |
+//! | is absent or empty | a fresh one, epoch 1, a random nonce |
+//! | is no database, or damaged | it is set aside as `NAME.damaged-N`, untouched; a fresh one; an alarm |
+//! | has a newer schema | the same, as `NAME.newer-N` |
+//! | cannot be opened or written | no disk: ids by the nonce alone; an alarm |
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, params};
+use rustix::fs::{FlockOperation, flock};
+
+use super::job::{Bit, Opened, StoredQueue, Trouble, Usage};
+use super::store::{self, File};
+use super::{Error, schema};
+use crate::faults;
+use crate::model::{EntryId, Start, UpstreamSet};
+
+/// Starts that are remembered, for receivers that remember an epoch.
+const STARTS_KEPT: u32 = 10_000;
+/// Files set aside with one name; beyond it there is no disk until a person has looked.
+const ASIDE_MAX: u32 = 1_000;
+
+/// Held for as long as the process uses the file.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "the lock lives as long as the descriptor")] fs::File);
+
+/// Opens the store at `path` for these upstreams, in the order of the site's file.
+///
+/// # Errors
+/// [`Error::Held`] only.
+pub fn open(path: &Path, upstreams: &[Arc<str>]) -> Result<(File, Opened), Error> {
+    let nonce = nonce();
+    let mut alarms = Vec::new();
+    let lock = match lock(path) {
+        Ok(lock) => lock,
+        Err(LockError::Held(holder)) => return Err(Error::Held { path: path.to_owned(), holder }),
+        Err(LockError::Io(error)) => return Ok(diskless(path, upstreams, nonce, alarms, &error.to_string())),
+    };
+    if marker(path).exists() {
+        set_aside(path, "damaged", &mut alarms);
+    }
+    loop {
+        match open_file(path, upstreams, nonce, &mut alarms) {
+            Ok((db, opened)) => {
+                let file = File { db: Some(db), lock: Some(lock) };
+                return Ok((file, Opened { alarms, ..opened }));
+            }
+            Err(OpenError::Damaged(why)) => {
+                tracing::error!(path = %path.display(), why, "the store is damaged");
+                if set_aside(path, "damaged", &mut alarms) {
+                    continue;
+                }
+            }
+            Err(OpenError::Newer(schema)) => {
+                tracing::error!(path = %path.display(), schema, "the store was written by a newer version");
+                if set_aside(path, "newer", &mut alarms) {
+                    continue;
+                }
+            }
+            Err(OpenError::Unusable(why)) => return Ok(diskless(path, upstreams, nonce, alarms, &why)),
+        }
+        return Ok(diskless(path, upstreams, nonce, alarms, "it cannot be moved aside"));
+    }
+}
+
+/// Remembers that the content of this file is damaged, so that the next start sets it aside.
+pub fn mark_damaged(path: &Path) {
+    if let Err(error) = fs::write(marker(path), b"") {
+        tracing::error!(%error, path = %path.display(), "the damaged store could not be marked");
+    }
+}
+
+fn marker(path: &Path) -> PathBuf {
+    beside(path, ".damaged")
+}
+
+fn nonce() -> u32 {
+    if faults::active("no-nonce") {
+        return 0;
+    }
+    // Without the kernel's randomness, the time and the process id still tell two starts apart.
+    getrandom::u32().unwrap_or_else(|_| (crate::clock::wall().0 as u32).rotate_left(16) ^ std::process::id())
+}
+
+fn diskless(path: &Path, upstreams: &[Arc<str>], nonce: u32, mut alarms: Vec<String>, why: &str) -> (File, Opened) {
+    tracing::error!(path = %path.display(), why, "the store cannot be used; going on without a disk");
+    alarms.push(format!("the store {} cannot be used ({why}): nothing is kept over a restart until that is mended", path.display()));
+    let queue = |(n, name): (usize, &Arc<str>)| StoredQueue { bit: Bit(n as u8), name: name.clone(), cursor: EntryId::ZERO };
+    let opened = Opened {
+        start: Start { epoch: 1, nonce },
+        last: EntryId::ZERO,
+        queues: upstreams.iter().enumerate().map(queue).collect(),
+        gone: Vec::new(),
+        usage: Usage::default(),
+        dead_letters: 0,
+        diskless: true,
+        alarms,
+    };
+    (File { db: None, lock: None }, opened)
+}
+
+enum LockError {
+    /// Who holds it, ready to follow "another process".
+    Held(String),
+    Io(io::Error),
+}
+
+/// SQLite's own lock is taken too, but cannot say who holds it.
+fn lock(path: &Path) -> Result<Lock, LockError> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(LockError::Io)?;
+    }
+    let options = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).clone();
+    let mut file = options.open(beside(path, ".lock")).map_err(LockError::Io)?;
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let mut holder = String::new();
+        let known = file.read_to_string(&mut holder).is_ok() && !holder.trim().is_empty();
+        return Err(LockError::Held(if known { format!(": {}", holder.trim()) } else { String::new() }));
+    }
+    let command: Vec<String> = std::env::args().collect();
+    let told = file.set_len(0).and_then(|()| file.rewind());
+    // The text is for people; the lock is held without it.
+    let _untold = told.and_then(|()| writeln!(file, "pid {} ({})", std::process::id(), command.join(" ")));
+    Ok(Lock(file))
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Moves the file and its WAL to a free name. They belong together: the file's WAL moves last, and a WAL without a file is moved aside
+/// before a fresh file is made, so that no cut in between gives one file's WAL to another.
+fn set_aside(path: &Path, why: &str, alarms: &mut Vec<String>) -> bool {
+    let free = |n: &u32| !beside(path, &format!(".{why}-{n}")).exists();
+    let Some(n) = (1..=ASIDE_MAX).find(free) else { return false };
+    let aside = beside(path, &format!(".{why}-{n}"));
+    if let Err(error) = fs::rename(path, &aside) {
+        tracing::error!(%error, path = %path.display(), "the store cannot be set aside");
+        return false;
+    }
+    let wal = fs::rename(beside(path, "-wal"), beside(&aside, "-wal"));
+    let _none = fs::remove_file(marker(path));
+    let moved = wal.is_ok() || wal.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    let aside = aside.display();
+    alarms.push(match why {
+        "newer" => format!("the store was written by a newer version of tidegate and is kept as {aside}: install that version to read it"),
+        _ => format!("the store was damaged and is kept as {aside}; what it held is not sent: keep it for a rescue"),
+    });
+    tracing::error!(kept = %aside, "a fresh store is made");
+    moved
+}
+
+enum OpenError {
+    Damaged(String),
+    Newer(i64),
+    Unusable(String),
+}
+
+impl From<rusqlite::Error> for OpenError {
+    fn from(error: rusqlite::Error) -> Self {
+        match (&error, store::trouble(&error)) {
+            (_, Trouble::Corrupt) => Self::Damaged(error.to_string()),
+            // What is not there, or of another type, was written by nobody of ours.
+            (rusqlite::Error::SqlInputError { .. } | rusqlite::Error::QueryReturnedNoRows | rusqlite::Error::InvalidColumnType(..), _) => {
+                Self::Damaged(error.to_string())
+            }
+            _ => Self::Unusable(error.to_string()),
+        }
+    }
+}
+
+fn open_file(path: &Path, upstreams: &[Arc<str>], nonce: u32, alarms: &mut Vec<String>) -> Result<(Connection, Opened), OpenError> {
+    if !path.exists() && beside(path, "-wal").exists() {
+        let orphan = (1..=ASIDE_MAX).map(|n| beside(path, &format!(".orphan-{n}-wal"))).find(|name| !name.exists());
+        let moved = orphan.ok_or(io::ErrorKind::AlreadyExists.into()).and_then(|name| fs::rename(beside(path, "-wal"), name));
+        moved.map_err(|error: io::Error| OpenError::Unusable(error.to_string()))?;
+    }
+    let created = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+    drop(created.map_err(|error| OpenError::Unusable(error.to_string()))?);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut db = Connection::open_with_flags(path, flags)?;
+    // Closing must not write: after an I/O error the file is not touched again, and a clean end makes its own checkpoint.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    // Everything that is prepared again and again, and some to spare.
+    db.set_prepared_statement_cache_capacity(32);
+    let schema = schema_of(&db)?;
+    if schema > schema::MIGRATIONS.len() as i64 {
+        return Err(OpenError::Newer(schema));
+    }
+    schema::set_pragmas(&db)?;
+    let transaction = db.transaction()?;
+    migrate(&transaction, schema)?;
+    let last = EntryId::from_i64(number(&transaction, "SELECT ifnull(max(id), 0) FROM entry")?);
+    let start = next_start(&transaction, nonce, last)?;
+    let (queues, gone) = match_upstreams(&transaction, upstreams, last, alarms)?;
+    transaction.commit()?;
+    // What follows counts on a WAL that is empty: online, nothing is written for as long as receivers answer in time.
+    store::checkpoint(&db)?;
+    let dead_letters = number(&db, "SELECT count(*) FROM dead_letter")?;
+    let usage = store::usage(&db)?;
+    let dead_letters = u64::try_from(dead_letters).unwrap_or(0);
+    Ok((db, Opened { start, last, queues, gone, usage, dead_letters, diskless: false, alarms: Vec::new() }))
+}
+
+fn number(db: &Connection, query: &str) -> rusqlite::Result<i64> {
+    db.query_row(query, [], |row| row.get(0))
+}
+
+/// The version of the schema; 0 for an empty file.
+fn schema_of(db: &Connection) -> Result<i64, OpenError> {
+    if number(db, "SELECT count(*) FROM sqlite_schema")? == 0 {
+        return Ok(0);
+    }
+    let (value, crc): (i64, i64) =
+        db.query_row("SELECT value, crc FROM meta WHERE key = 'schema'", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if crc == i64::from(schema::meta_crc("schema", value)) {
+        Ok(value)
+    } else {
+        Err(OpenError::Damaged("its schema row is damaged".to_owned()))
+    }
+}
+
+fn migrate(db: &Connection, from: i64) -> Result<(), OpenError> {
+    let from = usize::try_from(from).unwrap_or(0);
+    for migration in schema::MIGRATIONS.iter().skip(from) {
+        db.execute_batch(migration)?;
+    }
+    if from < schema::MIGRATIONS.len() {
+        let version = schema::MIGRATIONS.len() as i64;
+        db.execute("INSERT OR REPLACE INTO meta VALUES ('schema', ?1, ?2)", params![version, schema::meta_crc("schema", version)])?;
+    }
+    Ok(())
+}
+
+/// Raises the epoch above every start and every id of the file.
+fn next_start(db: &Connection, nonce: u32, last: EntryId) -> Result<Start, OpenError> {
+    let mut highest = last.epoch();
+    let mut statement = db.prepare("SELECT epoch, nonce, crc FROM start ORDER BY epoch DESC LIMIT 100")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (epoch, nonce, crc): (u32, u32, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        if crc == i64::from(schema::start_crc(epoch, nonce)) && epoch < EntryId::EPOCH_MAX {
+            highest = highest.max(epoch);
+        }
+    }
+    let epoch = highest + 1;
+    if epoch > EntryId::EPOCH_MAX {
+        return Err(OpenError::Damaged("its epochs are used up".to_owned()));
+    }
+    db.execute("INSERT OR REPLACE INTO start VALUES (?1, ?2, ?3)", params![epoch, nonce, schema::start_crc(epoch, nonce)])?;
+    db.execute("DELETE FROM start WHERE epoch < ?1", params![i64::from(epoch) - i64::from(STARTS_KEPT)])?;
+    Ok(Start { epoch, nonce })
+}
+
+type Queues = (Vec<StoredQueue>, Vec<StoredQueue>);
+
+/// Gives each upstream of the site's file its bit, and finds those that are gone (outbox.md 7).
+fn match_upstreams(db: &Connection, upstreams: &[Arc<str>], last: EntryId, alarms: &mut Vec<String>) -> Result<Queues, OpenError> {
+    let mut known = stored_upstreams(db, alarms)?;
+    let mut used = known.values().fold(0, |mask, (bit, _)| mask | bit.mask());
+    let mut queues = Vec::with_capacity(upstreams.len());
+    for name in upstreams {
+        if let Some((bit, gone)) = known.remove(&**name) {
+            if gone {
+                schema::write_upstream(db, bit, name, false)?;
+            }
+            queues.push(StoredQueue { bit, name: name.clone(), cursor: cursor(db, bit, alarms)? });
+            continue;
+        }
+        let bit = match (0..UpstreamSet::MAX as u8).map(Bit).find(|bit| used & bit.mask() == 0) {
+            Some(bit) => bit,
+            None => free_a_bit(db, &mut known, upstreams)?,
+        };
+        used |= bit.mask();
+        schema::write_upstream(db, bit, name, false)?;
+        // Nothing in the file carries its bit, so nothing has to be read to know that.
+        schema::write_queue(db, bit, last)?;
+        queues.push(StoredQueue { bit, name: name.clone(), cursor: last });
+    }
+    let mut gone = Vec::new();
+    for (name, (bit, was_gone)) in known {
+        if !was_gone {
+            schema::write_upstream(db, bit, &name, true)?;
+        }
+        gone.push(StoredQueue { bit, name: name.into(), cursor: cursor(db, bit, alarms)? });
+    }
+    Ok((queues, gone))
+}
+
+/// Name → bit and whether it was gone. A row whose checksum is wrong still keeps its bit: its entries are owed to somebody.
+fn stored_upstreams(db: &Connection, alarms: &mut Vec<String>) -> Result<BTreeMap<String, (Bit, bool)>, OpenError> {
+    let mut known = BTreeMap::new();
+    let mut statement = db.prepare("SELECT bit, name, gone, crc FROM upstream ORDER BY bit")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let bit = Bit(row.get(0)?);
+        let name = String::from_utf8_lossy(row.get_ref(1)?.as_bytes().unwrap_or_default()).into_owned();
+        let gone = row.get::<_, i64>(2)? != 0;
+        if row.get::<_, i64>(3)? != i64::from(schema::upstream_crc(bit, &name, gone)) {
+            alarms.push(format!("the store's row of upstream {name:?} is damaged: check that it gets its messages"));
+        }
+        known.insert(name, (bit, gone));
+    }
+    Ok(known)
+}
+
+/// A bit of a name that is gone and that no entry carries.
+fn free_a_bit(db: &Connection, known: &mut BTreeMap<String, (Bit, bool)>, upstreams: &[Arc<str>]) -> Result<Bit, OpenError> {
+    let mut owed = String::new();
+    let gone = known.iter().filter(|(name, _)| !upstreams.iter().any(|upstream| **upstream == ***name));
+    let gone: Vec<(String, Bit)> = gone.map(|(name, (bit, _))| (name.clone(), *bit)).collect();
+    for (name, bit) in gone {
+        let carried: bool = db.query_row("SELECT EXISTS (SELECT 1 FROM entry WHERE mask & ?1)", params![bit.mask()], |row| row.get(0))?;
+        if !carried {
+            known.remove(&name);
+            return Ok(bit);
+        }
+        let _infallible = write!(owed, " {name}");
+    }
+    let most = UpstreamSet::MAX;
+    Err(OpenError::Unusable(format!("more than {most} upstreams, counting those that are gone and still owed:{owed}")))
+}
+
+/// The queue's cursor; a damaged row means "from the first entry": duplicates, not loss.
+fn cursor(db: &Connection, bit: Bit, alarms: &mut Vec<String>) -> Result<EntryId, OpenError> {
+    let mut statement = db.prepare_cached("SELECT cursor, live_from, live_to, crc FROM queue WHERE upstream = ?1 AND lane = ?2")?;
+    let mut rows = statement.query(params![bit.0, schema::LANE])?;
+    let Some(row) = rows.next()? else { return Ok(EntryId::ZERO) };
+    let (cursor, crc) = (EntryId::from_i64(row.get(0)?), row.get::<_, i64>(3)?);
+    if crc == i64::from(schema::queue_crc(bit, cursor)) {
+        return Ok(cursor);
+    }
+    alarms.push("a queue's position in the store was damaged: its upstream gets messages twice".to_owned());
+    Ok(EntryId::ZERO)
+}

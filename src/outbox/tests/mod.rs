@@ -1,0 +1,186 @@
+//! The ledger and the store together, on real files, one step at a time and by a clock that the test moves.
+
+mod file;
+mod flow;
+mod run;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::job::{Job, Report};
+use super::ledger::{Effects, Event, Ledger};
+use super::store::File;
+use super::{Error, Options, recover};
+use crate::model::status::OutboxStatus;
+use crate::model::{
+    Body, BridgeToOutbox, Entry, EntryId, IdRange, Mono, Now, Outcome, QoS, Settled, Start, Topic, UpstreamId, UpstreamSet, Wall,
+};
+
+/// One life of an outbox: dropping it is a kill.
+struct Rig {
+    file: File,
+    ledger: Ledger,
+    now: Now,
+    start: Start,
+    counter: u64,
+    /// Everything that was called secured.
+    secured: Vec<IdRange>,
+    /// What each upstream was handed, in order.
+    handed: Vec<Vec<Entry>>,
+    full: UpstreamSet,
+    wake: Option<Mono>,
+    jobs: Vec<&'static str>,
+}
+
+fn options(path: &Path, upstreams: &[&str]) -> Options {
+    Options::new(path.to_owned(), upstreams.iter().map(|name| Arc::from(*name)).collect())
+}
+
+impl Rig {
+    fn open(path: &Path, upstreams: &[&str]) -> Self {
+        Self::with(options(path, upstreams)).expect("nobody else holds the file")
+    }
+
+    fn with(options: Options) -> Result<Self, Error> {
+        let now = Now { mono: Mono::from_millis(1_000), wall: Wall(1_700_000_000_000) };
+        let (file, opened) = recover::open(&options.path, &options.upstreams)?;
+        let handed = options.upstreams.iter().map(|_| Vec::new()).collect();
+        let mut ledger = Ledger::new(options, now.mono);
+        let start = opened.start;
+        ledger.apply(Event::Store(Report::Opened(opened)), now);
+        let mut rig = Self {
+            file,
+            ledger,
+            now,
+            start,
+            counter: 0,
+            secured: Vec::new(),
+            handed,
+            full: UpstreamSet::EMPTY,
+            wake: None,
+            jobs: Vec::new(),
+        };
+        rig.settle();
+        Ok(rig)
+    }
+
+    /// Runs until there is nothing to do now.
+    fn settle(&mut self) {
+        loop {
+            let Effects { started: _, secured, full, pages, job, wake } = self.ledger.effects(self.now);
+            self.secured.extend(secured);
+            self.full = full.unwrap_or(self.full);
+            self.wake = wake;
+            for (upstream, page) in pages {
+                self.handed[usize::from(upstream.0)].extend(page.entries);
+            }
+            let Some(job) = job else { return };
+            self.jobs.push(match job {
+                Job::Commit(_) => "commit",
+                Job::Read(_) => "read",
+                Job::Survey { .. } => "survey",
+                Job::Checkpoint => "checkpoint",
+                Job::Vacuum { .. } => "vacuum",
+                Job::Close { .. } => "close",
+            });
+            let report = self.file.run(job);
+            self.ledger.apply(Event::Store(report), self.now);
+        }
+    }
+
+    fn after(&mut self, time: Duration) {
+        let until = self.now.mono + time;
+        loop {
+            self.settle();
+            let next = self.wake.filter(|wake| *wake < until).unwrap_or(until).max(self.now.mono + Duration::from_micros(1));
+            self.now.wall.0 += next.since(self.now.mono).as_millis() as i64;
+            self.now.mono = next;
+            if next >= until {
+                break;
+            }
+        }
+        self.settle();
+    }
+
+    /// Puts `n` entries owed to these, and returns the first id.
+    fn put(&mut self, n: u64, owed: &[u8], awaited: bool) -> EntryId {
+        let first = EntryId::new(self.start.epoch, self.counter + 1);
+        let entries = (0..n).map(|_| {
+            self.counter += 1;
+            let mut set = UpstreamSet::EMPTY;
+            owed.iter().for_each(|u| set.insert(UpstreamId(*u)));
+            Entry {
+                id: EntryId::new(self.start.epoch, self.counter),
+                owed: set,
+                topic: Topic::new("a/b").expect("a topic"),
+                body: Body::raw(Bytes::from(format!("{:0>100}", self.counter))),
+                qos: QoS::AtLeastOnce,
+                retain: false,
+                awaited,
+                accepted: self.now.mono,
+                accepted_wall: self.now.wall,
+            }
+        });
+        let entries = entries.collect();
+        self.ledger.apply(Event::Put(entries), self.now);
+        self.settle();
+        first
+    }
+
+    fn bridge(&mut self, event: BridgeToOutbox) {
+        self.ledger.apply(Event::Bridge(event), self.now);
+        self.settle();
+    }
+
+    fn link(&mut self, upstream: u8, up: bool) {
+        self.bridge(BridgeToOutbox::Link { upstream: UpstreamId(upstream), up });
+    }
+
+    fn pull(&mut self, upstream: u8, entries: usize) {
+        self.bridge(BridgeToOutbox::Pull { upstream: UpstreamId(upstream), entries });
+    }
+
+    fn ack(&mut self, upstream: u8, ids: &[EntryId]) {
+        let settled = ids.iter().map(|&id| Settled { id, outcome: Outcome::Acknowledged }).collect();
+        self.bridge(BridgeToOutbox::Done { upstream: UpstreamId(upstream), settled });
+    }
+
+    /// Pulls and acknowledges until nothing more comes; returns the bodies' numbers.
+    fn drain(&mut self, upstream: u8) -> Vec<u64> {
+        let mut numbers = Vec::new();
+        loop {
+            self.handed[usize::from(upstream)].clear();
+            self.pull(upstream, 100);
+            let page = std::mem::take(&mut self.handed[usize::from(upstream)]);
+            if page.is_empty() {
+                return numbers;
+            }
+            numbers.extend(page.iter().map(number));
+            let ids: Vec<EntryId> = page.iter().map(|entry| entry.id).collect();
+            self.ack(upstream, &ids);
+        }
+    }
+
+    fn is_secured(&self, id: EntryId) -> bool {
+        self.secured.iter().any(|range| range.contains(id))
+    }
+
+    fn status(&self) -> OutboxStatus {
+        self.ledger.status(self.now)
+    }
+}
+
+fn number(entry: &Entry) -> u64 {
+    std::str::from_utf8(&entry.body.bytes).expect("text").parse().expect("a number")
+}
+
+fn store_in(folder: &tempfile::TempDir) -> PathBuf {
+    folder.path().join("store.db")
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a folder")
+}
