@@ -1,5 +1,6 @@
 //! All tests of the whole: one binary, because linking one is faster than linking twenty. One module a behaviour.
 
+mod acks_in_order;
 mod bridge_loss;
 mod bridge_refusals;
 mod bridge_tls;
@@ -9,5 +10,6 @@ mod harness_ledger;
 mod harness_self;
 mod journal;
 mod lines;
+mod one_thread;
 mod systemd;
 mod tidy;

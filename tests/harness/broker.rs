@@ -9,7 +9,6 @@ use tidegate::broker::{self, Limits, Links, Listener, Options};
 use tidegate::model::status::BrokerStatus;
 use tidegate::model::{Message, OutboxToBroker, Phase, Query, ToOutbox, TopicFilter};
 use tidegate::stats::Heartbeat;
-use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot, watch};
 
 const START_WITHIN: Duration = Duration::from_secs(10);
@@ -59,7 +58,7 @@ impl LocalBroker {
             drain: DRAIN,
         };
         let run = move || {
-            let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).expect("a runtime");
+            let runtime = broker::runtime().expect("a runtime");
             runtime.block_on(broker::run(options, links)).expect("the broker runs");
         };
         let thread = thread::Builder::new().name("broker".into()).spawn(run).expect("a thread");

@@ -15,6 +15,7 @@ pub mod proxy;
 pub mod publisher;
 pub mod python;
 pub mod random;
+pub mod raw;
 pub mod readings;
 pub mod receiver;
 pub mod rig;
@@ -83,6 +84,13 @@ pub fn has_faults(test: &str) -> bool {
         report(&format!("{test}: CONTROL SKIPPED, the binary was built without the feature \"faults\""));
     }
     cfg!(feature = "faults")
+}
+
+/// Runs one test of this binary in a process of its own, with a fault or without ("").
+pub fn alone_in_a_process(test: &str, fault: &str) -> std::process::Output {
+    let itself = std::env::current_exe().expect("this test");
+    let mut command = std::process::Command::new(itself);
+    command.args([test, "--exact", "--nocapture"]).env("TIDEGATE_FAULT", fault).output().expect("this test runs again")
 }
 
 /// The [`Mono`] of a moment that another process of this machine has read from CLOCK_MONOTONIC, in nanoseconds.
