@@ -145,10 +145,10 @@ pub fn runtime() -> std::io::Result<tokio::runtime::LocalRuntime> {
     builder.enable_all().event_interval(EVENT_INTERVAL).build_local(tokio::runtime::LocalOptions::default())
 }
 
-/// Runs the broker until [`Phase::StopBroker`]. Wants a [`runtime`] on a thread of its own.
+/// Runs the broker until [`Phase::StopBroker`]; says what it has counted in the end. Wants a [`runtime`] on a thread of its own.
 ///
 /// # Errors
 /// A listener's address that cannot be bound.
-pub async fn run(options: Options, links: Links) -> Result<(), Error> {
+pub async fn run(options: Options, links: Links) -> Result<BrokerStatus, Error> {
     task::run(options, links).await
 }

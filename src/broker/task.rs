@@ -13,6 +13,7 @@ use super::state::Broker;
 use super::{Error, Links, Options, flusher, listener};
 use crate::clock;
 use crate::faults::{self, PartFault};
+use crate::model::status::BrokerStatus;
 use crate::model::{Message, Mono, OutboxToBroker, Phase, ToOutbox};
 
 /// Time between two sweeps of deadlines. The sweep is the only timer of keep-alives: none is kept a connection.
@@ -21,7 +22,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// Messages and events taken from a link in one turn.
 const BATCH: usize = 256;
 
-pub(super) async fn run(options: Options, mut links: Links) -> Result<(), Error> {
+pub(super) async fn run(options: Options, mut links: Links) -> Result<BrokerStatus, Error> {
     let bound = listener::bind(&options.listeners).await?;
     let addresses: Vec<_> = bound.iter().filter_map(|(socket, _)| socket.local_addr().ok()).collect();
     let mut broker = Broker::new(options, getrandom::u64().unwrap_or_default());
@@ -41,7 +42,7 @@ pub(super) async fn run(options: Options, mut links: Links) -> Result<(), Error>
     for task in tasks {
         task.abort();
     }
-    Ok(())
+    Ok(shell.broker.borrow().status())
 }
 
 /// What the loop keeps from one turn to the next.

@@ -25,7 +25,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         tracing::warn!("{warning}");
     }
     let socket = arguments.socket.clone().unwrap_or_else(control::default_path);
-    let setup = Setup { stop: Stop::Signals, socket: Some(socket), ready: None };
+    let setup = Setup { stop: Stop::Signals, socket: Some(socket), ready: None, counted: None };
     daemon::run(site, setup).map_err(|error| if error.is_setup() { Failure::wrong(error) } else { Failure::new(error) })?;
     Ok(ExitCode::SUCCESS)
 }

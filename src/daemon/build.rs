@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{DRAIN_DEADLINE, Error};
 use crate::clock;
 use crate::config::Site;
+use crate::model::status::BrokerStatus;
 use crate::model::{BridgeToOutbox, Message, OutboxToBroker, Page, Phase, Query, ToOutbox};
 use crate::ops::sources::Sources;
 use crate::stats::Heartbeat;
@@ -66,7 +67,7 @@ impl Parts {
 }
 
 /// Starts every part of `site`. Wants a local runtime, whose thread becomes the main thread of the design.
-pub(super) fn start(site: Site, beat: Duration) -> Result<Parts, Error> {
+pub(super) fn start(site: Site, beat: Duration, counted: Option<oneshot::Sender<BrokerStatus>>) -> Result<Parts, Error> {
     let (phase, _) = watch::channel(Phase::Running);
     let parts_max = site.buses.len() + site.upstreams.len() + 2;
     let (report, ended) = mpsc::channel(parts_max);
@@ -97,7 +98,7 @@ pub(super) fn start(site: Site, beat: Duration) -> Result<Parts, Error> {
         upstream_queries.push(starter.upstream(options, to_outbox_from_bridge.clone(), from_outbox));
     }
     let outbox_query = starter.outbox(site.outbox, from_broker, to_broker, from_bridge, pages);
-    starter.broker(site.broker, broker_links)?;
+    starter.broker(site.broker, broker_links, counted)?;
     let mut bus_queries = Vec::with_capacity(site.buses.len());
     for options in site.buses {
         bus_queries.push(starter.bus(options, inject.clone())?);
@@ -164,8 +165,20 @@ impl Starter {
         });
     }
 
-    fn broker(&mut self, options: broker::Options, links: broker::Links) -> Result<(), Error> {
-        self.thread("broker", move || async move { Ok(broker::run(options, links).await?) })
+    fn broker(
+        &mut self,
+        options: broker::Options,
+        links: broker::Links,
+        counted: Option<oneshot::Sender<BrokerStatus>>,
+    ) -> Result<(), Error> {
+        self.thread("broker", move || async move {
+            let status = broker::run(options, links).await?;
+            if let Some(counted) = counted {
+                // Who wanted to know may have gone.
+                let _ = counted.send(status);
+            }
+            Ok(())
+        })
     }
 
     fn bus(&mut self, options: bus::Options, to_broker: mpsc::Sender<Message>) -> Result<(String, BusQuery), Error> {

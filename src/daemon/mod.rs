@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 
 use crate::clock;
 use crate::config::Site;
+use crate::model::status::BrokerStatus;
 use crate::ops::control::Server;
 use crate::ops::sources::Sources;
 use crate::ops::systemd::{self, Watchdog};
@@ -45,6 +46,8 @@ pub struct Setup {
     pub socket: Option<PathBuf>,
     /// Told once everything listens.
     pub ready: Option<oneshot::Sender<Running>>,
+    /// Told what the broker has counted when it ends.
+    pub counted: Option<oneshot::Sender<BrokerStatus>>,
 }
 
 /// A gateway that is up.
@@ -93,7 +96,7 @@ pub fn run(site: Site, setup: Setup) -> Result<(), Error> {
 async fn supervise(site: Site, setup: Setup) -> Result<(), Error> {
     let watchdog_period = systemd::watchdog_period();
     let signals = Signals::new().map_err(Error::Runtime)?;
-    let mut parts = build::start(site, systemd::beat_interval(watchdog_period))?;
+    let mut parts = build::start(site, systemd::beat_interval(watchdog_period), setup.counted)?;
     let cause = async {
         let listeners = parts.bound().await?;
         announce(&parts, &listeners);
