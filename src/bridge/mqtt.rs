@@ -353,3 +353,6 @@ fn whole_seconds(keep_alive: Duration) -> Duration {
     let seconds = keep_alive.as_secs_f64().ceil().min(f64::from(u16::MAX));
     Duration::from_secs(seconds as u64)
 }
+
+#[cfg(test)]
+mod tests;
