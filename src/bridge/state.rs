@@ -27,6 +27,7 @@ pub struct State {
     dead_letters: u64,
     last_error: Option<String>,
     said_refusing: bool,
+    stopping: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +74,7 @@ impl State {
             dead_letters: 0,
             last_error: None,
             said_refusing: false,
+            stopping: false,
             options,
         }
     }
@@ -178,6 +180,12 @@ impl State {
         matches!(self.link, Link::Up { .. })
     }
 
+    /// The drain begins: nothing new is offered or pulled, and the end of the connection is no trouble.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+        self.pump.stop();
+    }
+
     /// The end: whatever the connection is, it is used no more.
     pub fn gone(&mut self) {
         if !matches!(self.link, Link::Waiting { .. }) {
@@ -220,7 +228,9 @@ impl State {
         self.link = Link::Up { since: now, heard: now, proved: false };
         self.connects += 1;
         self.pump.up();
-        if !self.doubted {
+        if self.connects == 1 && self.away.is_none() {
+            tracing::info!(upstream = %self.options.name, url = %self.options.url(), "upstream connected");
+        } else if !self.doubted {
             self.back(now);
         }
     }
@@ -250,11 +260,8 @@ impl State {
     }
 
     fn back(&mut self, now: Mono) {
-        let name = &self.options.name;
-        match self.away.take() {
-            Some(since) => tracing::info!(upstream = %name, away_s = now.since(since).as_secs(), "upstream back"),
-            None if self.connects == 1 => tracing::info!(upstream = %name, url = %self.options.url(), "upstream connected"),
-            None => {}
+        if let Some(since) = self.away.take() {
+            tracing::info!(upstream = %self.options.name, away_s = now.since(since).as_secs(), "upstream back");
         }
     }
 
@@ -269,7 +276,7 @@ impl State {
             self.said_refusing = true;
             tracing::error!(upstream = %name, cause = %down.cause, "upstream refuses everything that it is sent; its queue holds, tried again and again");
         }
-        if self.away.is_none() {
+        if self.away.is_none() && !self.stopping {
             self.away = Some(now);
             tracing::warn!(upstream = %name, cause = %down.cause, "upstream away; tried again until it is back");
         }

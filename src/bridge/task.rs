@@ -90,7 +90,7 @@ fn perform<S: Sink>(sink: &mut S, action: Action) {
 async fn drain<S: Sink>(state: &mut State, sink: &mut S, links: &Links) {
     let deadline = clock::mono() + DRAIN_MAX;
     let mut events = Vec::new();
-    state.pump.stop();
+    state.stop();
     let mut taking_leave = false;
     while state.is_up() {
         if state.pump.in_flight() == 0 && !taking_leave {
