@@ -62,9 +62,9 @@ fn kill_again_and_again(random: &mut Random, kills: usize, while_shut: fn(usize)
     let rig = Rig::new();
     let launch = || fault.map_or(rig.site.launch(), |fault| rig.site.launch().fault(fault));
     let mut gateway = launch().start();
+    let mut absences = vec![Absence::until(clock::mono())];
     let publishers = rig.publishers();
     rig.wait_flow(100, SOON);
-    let mut absences = Vec::new();
     let mut acked_while_away = 0;
     let mut kills_while_shut = 0;
     for kill in 0..kills {

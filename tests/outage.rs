@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use crate::harness::ledger::Verdict;
+use tidegate::clock;
+
 use crate::harness::proxy::Mode;
 use crate::harness::random::Random;
-use crate::harness::readings::ReadingsVerdict;
+use crate::harness::readings::{Absence, ReadingsVerdict};
 use crate::harness::rig::{AWAY, Rig, shut};
 use crate::harness::{alone, full, has_faults, let_run, report};
 
@@ -58,6 +60,7 @@ fn endure(random: &mut Random, plan: &Plan) -> (Verdict, ReadingsVerdict) {
     rig.proxy.delay(ONE_WAY, ONE_WAY);
     let launch = plan.fault.map_or(rig.site.launch(), |fault| rig.site.launch().fault(fault));
     let _gateway = launch.start();
+    let absences = [Absence::until(clock::mono())];
     let publishers = rig.publishers();
     rig.wait_flow(100, BACK_WITHIN);
     for way in AWAY {
@@ -70,6 +73,6 @@ fn endure(random: &mut Random, plan: &Plan) -> (Verdict, ReadingsVerdict) {
         let_run(Duration::from_millis(random.between(0, 300)));
         assert!(rig.proxy.cut() > 0, "there is nothing to cut in mid-stream");
     }
-    let (_, verdict, readings) = rig.settle(publishers, &[]);
+    let (_, verdict, readings) = rig.settle(publishers, &absences);
     (verdict, readings)
 }

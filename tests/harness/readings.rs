@@ -18,6 +18,13 @@ pub struct Absence {
     pub ready: Mono,
 }
 
+impl Absence {
+    /// Before the first start.
+    pub fn until(ready: Mono) -> Self {
+        Self { killed: Mono::ZERO, ready }
+    }
+}
+
 #[derive(Debug, Default)]
 pub struct ReadingsVerdict {
     pub emitted: usize,
