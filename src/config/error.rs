@@ -62,7 +62,8 @@ pub struct Block {
     pub severity: Severity,
     pub title: String,
     pub place: Option<Place>,
-    notes: Vec<String>,
+    /// Each begins with "expected:", "help:" or "note:", and may have several lines.
+    pub notes: Vec<String>,
 }
 
 /// Where in the file, and what stands there.

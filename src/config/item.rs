@@ -144,11 +144,18 @@ impl<'a> Item<'a> {
     pub(super) fn choice(self) -> Option<At<&'static str>> {
         let Kind::Choice(choices) = self.key.kind else { return None };
         let DeValue::String(text) = &self.value else { return self.wrong_type() };
-        if let Some(choice) = choices.iter().find(|choice| *choice == text) {
+        if let Some(choice) = choices.known.iter().find(|choice| *choice == text) {
             return Some(At { value: choice, span: self.span });
         }
-        let mistake = Mistake::error(format!("`{}` is no {}", text, self.key.name)).expected(self.expected());
-        self.report.add(&self.span, mistake.near(nearest(text, choices.iter().copied())));
+        let name = self.key.name;
+        let meant = choices.aliases.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(text)).map(|(_, choice)| *choice);
+        let later = choices.later.iter().find(|later| *later == text || Some(**later) == meant);
+        let mistake = match later {
+            Some(later) => Mistake::error(format!("`{name} = \"{later}\"` is not supported yet: it comes in a later version")),
+            None => Mistake::error(format!("`{name}` cannot be `{text}`")),
+        };
+        let near = meant.or_else(|| nearest(text, choices.known.iter().copied()));
+        self.report.add(&self.span, mistake.expected(self.expected()).near(near.filter(|_| later.is_none())));
         None
     }
 
@@ -180,6 +187,9 @@ impl<'a> Item<'a> {
                 mistake.help(format_args!("without quotes: {name} = {text}"))
             }
             (Kind::Texts, DeValue::String(_)) => mistake.help(format_args!("in brackets: {name} = [{written}]")),
+            (Kind::Tables(section), DeValue::Table(table)) if table.contains_key("point") && !table.contains_key("name") => {
+                mistake.help(format_args!("a [[device.point]] stands below the {} that it belongs to", section.title))
+            }
             (Kind::Tables(section), DeValue::Table(_)) if section.title.starts_with("[[") => {
                 mistake.help(format_args!("write {} in double brackets: there may be several", section.title))
             }

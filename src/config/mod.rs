@@ -114,6 +114,7 @@ pub fn parse(text: &str, name: &str, environment: &Environment) -> Result<Site, 
         report.syntax(
             &span,
             match expected {
+                Some("literal string") => mistake.expected("a text in quotes, a number, true or false"),
                 Some(expected) => mistake.expected(expected),
                 None => mistake,
             },

@@ -24,11 +24,13 @@ pub(super) struct Table<'a> {
     /// Its header.
     pub(super) span: Span,
     left: DeTable<'a>,
+    /// Required keys that are absent, and what to say unless an unknown key turns out to be meant for one.
+    missing: Vec<(&'static str, Mistake)>,
 }
 
 impl<'a> Table<'a> {
     pub(super) fn new(report: &'a Report<'a>, section: &'static Section, span: Span, table: DeTable<'a>) -> Self {
-        Self { report, section, span, left: table }
+        Self { report, section, span, left: table, missing: Vec::new() }
     }
 
     /// The value of the key, or its default. A required key that is absent is a mistake.
@@ -43,7 +45,7 @@ impl<'a> Table<'a> {
                 Some(Item { report: self.report, key, key_span: 0..0, span: 0..0, value })
             }
             Presence::Required(example) => {
-                self.miss(name, example);
+                self.miss(key, example);
                 None
             }
             Presence::None(_) | Presence::Depends(..) => None,
@@ -57,6 +59,10 @@ impl<'a> Table<'a> {
 
     pub(super) fn has(&self, name: &str) -> bool {
         self.left.contains_key(name)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.left.is_empty()
     }
 
     /// The key must not be here, though the table knows it.
@@ -113,16 +119,18 @@ impl<'a> Table<'a> {
 
     /// Whatever was not taken is unknown.
     pub(super) fn finish(self) {
-        for (written, _) in &self.left {
-            self.unknown(written);
+        let mut missing = self.missing;
+        for (written, value) in &self.left {
+            let name = written.get_ref().to_lowercase();
+            if ["pass", "secret", "token", "psk", "pw"].iter().any(|word| name.contains(word)) {
+                self.report.mask(&value.span());
+            }
+            let meant = unknown(self.report, self.section, written);
+            missing.retain(|(name, _)| Some(*name) != meant);
         }
-    }
-
-    /// As [`Table::finish`]; how many keys are unknown.
-    pub(super) fn finish_counting(self) -> usize {
-        let unknown = self.left.len();
-        self.finish();
-        unknown
+        for (_, mistake) in missing {
+            self.report.missing(&self.span, mistake);
+        }
     }
 
     fn key(&self, name: &str) -> Option<&'static Key> {
@@ -131,33 +139,34 @@ impl<'a> Table<'a> {
         key
     }
 
-    fn miss(&self, name: &str, example: &str) {
-        let title = self.section.title;
+    fn miss(&mut self, key: &'static Key, example: &str) {
+        let (title, name) = (self.section.title, key.name);
         let line = if example.starts_with('[') { example.to_owned() } else { format!("{name} = {example}") };
         let mistake = Mistake::error(format!("{title} has no `{name}`")).expected(format_args!("as {line}"));
-        let meaning = self.key(name).map_or("", |key| key.meaning);
-        self.report.missing(&self.span, mistake.note(format_args!("`{name}`: {meaning}")));
+        self.missing.push((name, mistake.note(format_args!("`{name}`: {}", key.meaning))));
     }
+}
 
-    fn unknown(&self, written: &Spanned<std::borrow::Cow<'a, str>>) {
-        let (name, title) = (written.get_ref().as_ref(), self.section.title);
-        if self.section.later.contains(&name) {
-            let mistake = Mistake::error(format!("`{name}` in {title} is not supported yet in this version"));
-            self.report.add(&written.span(), mistake.help("take it out; a later version brings it"));
-            return;
-        }
-        let known: Vec<&str> = self.section.keys.iter().map(|key| key.name).collect();
-        let near = nearest(name, known.iter().copied())
-            .or_else(|| self.section.aliases.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(name)).map(|(_, key)| *key));
-        let mut mistake =
-            Mistake::error(format!("unknown key `{name}` in {title}")).expected(format_args!("one of {}", known.join(", "))).near(near);
-        if near.is_none()
-            && let Some(home) = SECTIONS.iter().find(|section| section.keys.iter().any(|key| key.name == name))
-        {
-            mistake = mistake.help(format_args!("`{name}` is a key of {}", home.title));
-        }
-        self.report.add(&written.span(), mistake);
+/// Tells of a key that the table does not know; the key that was probably meant.
+fn unknown(report: &Report<'_>, section: &Section, written: &Spanned<std::borrow::Cow<'_, str>>) -> Option<&'static str> {
+    let (name, title) = (written.get_ref().as_ref(), section.title);
+    if section.later.contains(&name) {
+        let mistake = Mistake::error(format!("`{name}` in {title} is not supported yet in this version"));
+        report.add(&written.span(), mistake.help("take it out; a later version brings it"));
+        return None;
     }
+    let known: Vec<&'static str> = section.keys.iter().map(|key| key.name).collect();
+    let near = nearest(name, known.iter().copied())
+        .or_else(|| section.aliases.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(name)).map(|(_, key)| *key));
+    let mut mistake =
+        Mistake::error(format!("unknown key `{name}` in {title}")).expected(format_args!("one of {}", known.join(", "))).near(near);
+    if near.is_none()
+        && let Some(home) = SECTIONS.iter().find(|section| section.keys.iter().any(|key| key.name == name))
+    {
+        mistake = mistake.help(format_args!("`{name}` is a key of {}", home.title));
+    }
+    report.add(&written.span(), mistake);
+    near
 }
 
 /// The name that was probably meant.

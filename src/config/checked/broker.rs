@@ -110,9 +110,13 @@ fn address(report: &Report<'_>, url: &At<String>) -> Option<SocketAddr> {
         }
         _ => return wrong(format!("`{scheme}://` is no scheme of a listener"), ""),
     }
+    let port = rest.rsplit_once(':').map_or("", |(_, port)| port);
     match parse_address(rest) {
         Some(address) => Some(address),
         None if rest.contains('/') => wrong(format!("`{text}` has a path"), ""),
+        None if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_err() => {
+            wrong(format!("`{port}` is no port"), "")
+        }
         None => wrong(
             format!("`{rest}` is no IP address with a port"),
             "a name of a host is no address; for every address of this machine, 0.0.0.0",

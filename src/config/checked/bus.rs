@@ -38,7 +38,10 @@ fn bus(mut table: Table<'_>, names: &mut Names, ports: &mut Names) -> Option<Bus
         let span = item.span.clone();
         let is_windows = item.as_str().is_some_and(|text| text.to_uppercase().starts_with("COM"));
         let value = if is_windows {
-            return item.wrong_with("a port of Windows", "on Linux a USB adapter is /dev/ttyUSB0, or better its name in /dev/serial/by-id");
+            return item.wrong_with(
+                "this is a port of Windows",
+                "on Linux a USB adapter is /dev/ttyUSB0, or better its name in /dev/serial/by-id",
+            );
         } else {
             path(item)?
         };

@@ -76,7 +76,7 @@ fn name(item: Item<'_>) -> Option<At<String>> {
     let text = item.as_str();
     let trouble = match text {
         None => None,
-        Some("") => Some("is empty".to_owned()),
+        Some("") => return item.wrong("this name is empty"),
         Some(text) if text.len() > NAME_MAX => Some(format!("is longer than {NAME_MAX} bytes")),
         Some(text) if text.starts_with('$') => Some("begins with `$`: such topics never go up".to_owned()),
         Some(text) if text.trim() != text => Some("begins or ends with a space".to_owned()),
@@ -87,7 +87,7 @@ fn name(item: Item<'_>) -> Option<At<String>> {
     };
     match trouble {
         None => item.text(),
-        Some(trouble) => item.wrong(format!("`{}` {trouble}", text.unwrap_or_default())),
+        Some(trouble) => item.wrong(format!("the name `{}` {trouble}", text.unwrap_or_default())),
     }
 }
 
@@ -122,7 +122,8 @@ fn fill(report: &Report<'_>, template: &At<String>, variables: &[(&str, &str)]) 
         let Some((_, value)) = variables.iter().find(|(name, _)| *name == variable) else {
             let near = nearest(variable, variables.iter().map(|(name, _)| *name));
             let mistake = Mistake::error(format!("`{{{variable}}}` is no variable of this template"));
-            report.add(&template.span, mistake.expected(variables_list(variables)).near(near));
+            let near = near.map(|near| format!("{{{near}}}"));
+            report.add(&template.span, mistake.expected(variables_list(variables)).near(near.as_deref()));
             return None;
         };
         out.push_str(value);

@@ -22,6 +22,7 @@ pub(super) fn secret(report: &Report<'_>, item: Item<'_>, environment: &Environm
     }
     let mut table = item.table_as(&SECRET)?;
     let span = table.span.clone();
+    let given = ["file", "env", "credential"].iter().filter(|form| table.has(form)).count();
     let mut forms = Vec::new();
     if let Some(item) = table.take("file") {
         let at = item.span.clone();
@@ -45,15 +46,17 @@ pub(super) fn secret(report: &Report<'_>, item: Item<'_>, environment: &Environm
         }
         forms.push(Secret::Credential(name.value));
     }
-    let complaints = table.finish_counting();
-    if forms.len() != 1 && complaints == 0 {
-        report.missing(&span, Mistake::error(format!("a secret has one place, this one has {}", forms.len())).expected(FORMS));
+    let is_empty = table.is_empty();
+    table.finish();
+    // An unknown key has been told, and was meant to be one of the forms.
+    if given > 1 || given == 0 && is_empty {
+        report.missing(&span, Mistake::error(format!("a secret has one place, this one has {given}")).expected(FORMS));
     }
     forms.pop()
 }
 
 pub(super) fn warn_if_absent(report: &Report<'_>, at: &Span, what: &str, file: &Path, environment: &Environment) {
     if !(environment.file_exists)(file) {
-        report.add(at, Mistake::warning(format!("{what} {} is not there, or this user must not see it", file.display())));
+        report.add(at, Mistake::warning(format!("{what} {} is not there, or this user may not see it", file.display())));
     }
 }

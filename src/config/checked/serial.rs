@@ -4,7 +4,7 @@ use regex::Regex;
 
 use super::super::error::Mistake;
 use super::super::item::Item;
-use super::super::reader::{At, Table, nearest};
+use super::super::reader::{Table, nearest};
 use super::device::{All, Own, common};
 use crate::bus::SerialPoint;
 use crate::frame::decode::{Decoder, Field};
@@ -81,42 +81,43 @@ pub(super) fn point(mut table: Table<'_>, decoded: Option<&Decoded>, own: &mut O
     Some(SerialPoint { name, field: field?, publish })
 }
 
+/// `decoded` tells what a field is called.
 pub(super) fn field(table: &mut Table<'_>, decoded: Option<&Decoded>) -> Option<Field> {
     let item = table.take("field")?;
     let text = item.as_str().map(str::to_owned);
+    let span = item.span.clone();
     let (decoder, groups) = decoded?;
+    let wrong = |title: String, expected: &str, help: &str| {
+        let mistake = Mistake::error(title).expected(expected);
+        table.report.add(&span, if help.is_empty() { mistake } else { mistake.help(help) });
+        None
+    };
     match (decoder, text) {
         (Decoder::Regex(_), Some(name)) if groups.contains(&name) => Some(Field::Group(name)),
-        (Decoder::Regex(_), Some(name)) => {
-            let mistake =
-                Mistake::error(format!("the pattern has no group `{name}`")).expected(format_args!("one of {}", groups.join(", ")));
-            table.report.add(&item.span, mistake.near(nearest(&name, groups.iter().map(String::as_str))));
-            None
+        (Decoder::Regex(_), name) => {
+            let name = name.unwrap_or_else(|| item.source().to_owned());
+            let help = nearest(&name, groups.iter().map(String::as_str)).map(|near| format!("did you mean `{near}`?"));
+            let expected = format!("a group of the pattern: {}", groups.join(", "));
+            wrong(format!("the pattern has no group `{name}`"), &expected, &help.unwrap_or_default())
         }
-        (Decoder::Csv { .. }, Some(text)) => match text.parse() {
-            Ok(column) => Some(Field::Column(column)),
-            Err(_) => item.wrong(format!("`{text}` is no column: columns are numbers, from 0")),
-        },
-        (Decoder::Csv { .. }, None) if item.is_whole() => {
-            let At { value, span } = item.whole()?;
-            let column = usize::try_from(value).ok().filter(|column| *column < 65_536);
-            if column.is_none() {
-                table.report.add(&span, Mistake::error(format!("{value} is no column")).expected("0 to 65535"));
+        (Decoder::Csv { .. }, text) => {
+            let text = text.unwrap_or_else(|| item.source().to_owned());
+            match text.parse::<u16>() {
+                Ok(column) => Some(Field::Column(column.into())),
+                Err(_) => wrong(format!("`{text}` is no column"), "the number of a column, from 0, as field = 2", ""),
             }
-            column.map(Field::Column)
         }
         (Decoder::Json, Some(pointer)) => {
-            let escapes = pointer.split('~').skip(1).all(|after| after.starts_with(['0', '1']));
-            match pointer.as_str() {
-                "" => Some(Field::Pointer(pointer)),
-                _ if pointer.starts_with('/') && escapes => Some(Field::Pointer(pointer)),
-                _ if escapes => item.wrong_with(
-                    format!("`{pointer}` is no JSON pointer (RFC 6901)"),
-                    &format!("write \"/{}\"", pointer.trim_start_matches("$.").replace('.', "/")),
-                ),
-                _ => item.wrong(format!("`{pointer}` is no JSON pointer: after ~ comes 0 or 1 (RFC 6901)")),
+            let escaped = pointer.split('~').skip(1).all(|after| after.starts_with(['0', '1']));
+            if escaped && (pointer.is_empty() || pointer.starts_with('/')) {
+                return Some(Field::Pointer(pointer));
             }
+            let help =
+                format!("write \"/{}\"", pointer.trim_start_matches("$.").trim_start_matches('/').replace('~', "~0").replace('.', "/"));
+            wrong(format!("`{pointer}` is no JSON pointer"), JSON_POINTER, &help)
         }
-        _ => item.wrong_type(),
+        (Decoder::Json, None) => wrong("`field` is no text".to_owned(), JSON_POINTER, ""),
     }
 }
+
+const JSON_POINTER: &str = "a JSON pointer (RFC 6901), as field = \"/sensors/0/temp\"";

@@ -34,7 +34,10 @@ pub(super) fn outbox(
     set(&mut options.progress_rows, table.whole("progress_rows"));
     let wal = table.take("wal_max_bytes");
     let wal_span = wal.as_ref().map(|item| item.span.clone()).unwrap_or_default();
-    set(&mut options.wal_max_bytes, wal.and_then(|item| item.size()));
+    match wal {
+        Some(item) => set(&mut options.wal_max_bytes, item.size()),
+        None => options.wal_max_bytes = options.wal_max_bytes.min(options.max_bytes / 4),
+    }
     set(&mut limits.unsecured_max, table.size("unsecured_max"));
     set(&mut limits.refuse_close, table.duration("refuse_close"));
     if let Some(rate) = table.number("commits_per_second") {
@@ -46,8 +49,7 @@ pub(super) fn outbox(
         }
     }
     if options.wal_max_bytes >= options.max_bytes {
-        let at = if wal_span.is_empty() { &table.span } else { &wal_span };
-        report.add(at, Mistake::error("`wal_max_bytes` is not less than `max_bytes`, of which the log is a part"));
+        report.add(&wal_span, Mistake::error("`wal_max_bytes` is not less than `max_bytes`, of which the log is a part"));
     }
     if options.flush_interval > Duration::from_secs(60) {
         let mistake = Mistake::warning("`flush_interval` is longer than a minute");

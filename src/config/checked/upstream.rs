@@ -62,12 +62,9 @@ fn upstream(
     names: &mut Names,
 ) -> Option<Upstream> {
     let report = table.report;
-    let name = table.take("name").and_then(name);
-    if let Some(name) = &name {
-        names.add(report, "two upstreams are called", name);
-    }
+    let name = table.take("name").and_then(name).filter(|name| names.add(report, "two upstreams are called", name));
     let url = table.take("url").and_then(url);
-    version(&mut table);
+    let _ = table.choice("version");
     qos(&mut table);
     let upstream_name = name.as_ref().map_or("", |name| name.value.as_str());
     let client_id = table.text("client_id").and_then(|template| client_id(report, &template, gateway, upstream_name));
@@ -104,24 +101,6 @@ fn upstream(
         packet_max,
     };
     Some(Upstream { options, topics: topics? })
-}
-
-fn version(table: &mut Table<'_>) {
-    let Some(item) = table.take("version") else { return };
-    let text = item.as_str().map(str::to_owned);
-    match text.as_deref() {
-        Some("3.1.1") => {}
-        Some("5.0" | "5" | "v5" | "v5.0") => {
-            let mistake = Mistake::error("MQTT 5.0 to upstreams comes in a later version");
-            table.report.add(&item.span, mistake.expected("version = \"3.1.1\""));
-        }
-        Some(other) => {
-            let _: Option<()> = item.wrong(format!("`{other}` is no version of MQTT"));
-        }
-        None => {
-            let _: Option<()> = item.wrong_type();
-        }
-    }
 }
 
 fn qos(table: &mut Table<'_>) {
@@ -169,12 +148,13 @@ impl Url {
 
 fn url(item: Item<'_>) -> Option<Url> {
     let Some(text) = item.as_str().map(str::to_owned) else { return item.wrong_type() };
+    if let Some((userinfo, host)) = text.rsplit_once('@') {
+        let (scheme, userinfo) = userinfo.split_once("://").unwrap_or(("mqtt", userinfo));
+        return item.secret_in_url(scheme, userinfo, host);
+    }
     let Some((scheme, rest)) = text.split_once("://") else {
         return item.wrong_with(format!("`{text}` is no URL"), &format!("write \"mqtt://{text}\", or \"mqtts://{text}\" for TLS"));
     };
-    if let Some((userinfo, host)) = rest.rsplit_once('@') {
-        return item.secret_in_url(scheme, userinfo, host);
-    }
     let secure = match scheme {
         "mqtt" => false,
         "mqtts" => true,

@@ -2,7 +2,7 @@
 
 use super::Kind::{Choice, Duration, Form, Name, Number, Path, Size, Table, Tables, Template, Text, Whole, WholeOrText};
 use super::Presence::{Depends, Is, None, Required};
-use super::{ABSENT, Section, key};
+use super::{ABSENT, Choices, Section, key};
 
 pub const BUS: Section = Section {
     title: "[[bus]]",
@@ -10,7 +10,7 @@ pub const BUS: Section = Section {
         key("name", Name, Required("\"meters\""), "what devices call it"),
         key(
             "protocol",
-            Choice(&["modbus-rtu", "serial"]),
+            Choice(&PROTOCOLS),
             Required("\"modbus-rtu\""),
             "`modbus-rtu`: the gateway asks; `serial`: devices send lines by themselves",
         ),
@@ -22,7 +22,7 @@ pub const BUS: Section = Section {
         ),
         key("baud", Whole(50, 4_000_000), Is("9600"), "bits a second (the Modbus standard's own default is 19200)"),
         key("data_bits", Whole(5, 8), Is("8"), "`modbus-rtu` needs 8"),
-        key("parity", Choice(&["none", "even", "odd"]), Is("\"none\""), "must be the devices' (the Modbus standard's own default is even)"),
+        key("parity", Choice(&PARITIES), Is("\"none\""), "must be the devices' (the Modbus standard's own default is even)"),
         key("stop_bits", Whole(1, 2), Is("1"), "1 or 2"),
         key("timeout", Duration("1ms", "1m"), Is("\"500ms\""), "`modbus-rtu`: from the end of a request to the end of its reply"),
         key(
@@ -86,7 +86,7 @@ pub const DEVICE: Section = Section {
             Is("3"),
             "`modbus-rtu`: after so many failures in a row it is bad, and asked again after 1, 2, 4 … 60 s",
         ),
-        key("decode", Choice(&["regex", "csv", "json"]), Required("\"regex\""), "`serial`: how fields are had from a frame; needed there"),
+        key("decode", Choice(&DECODERS), Required("\"regex\""), "`serial`: how fields are had from a frame; needed there"),
         key("pattern", Text, Required("'^T=(?<temp>[-\\d.]+)'"), "`decode = \"regex\"`: named groups are the fields; needed there"),
         key("separator", Text, Is("\",\""), "`decode = \"csv\"`: one character between columns"),
         key(
@@ -129,13 +129,13 @@ pub const POINT: Section = Section {
         ),
         key(
             "type",
-            Choice(&["bool", "u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64"]),
+            Choice(&TYPES),
             Depends("`\"u16\"`; `\"bool\"` for coils and discrete inputs", "\"f32\""),
             "`modbus-rtu`: how its registers are read; `bool` of a word is “not zero”",
         ),
         key(
             "order",
-            Choice(&["ABCD", "BADC", "CDAB", "DCBA"]),
+            Choice(&ORDERS),
             Is("\"ABCD\""),
             "`modbus-rtu`: order of its bytes on the wire, A the most significant; over 8 bytes by the same scheme",
         ),
@@ -180,5 +180,85 @@ pub const POINT: Section = Section {
         ("period", "poll"),
         ("hysteresis", "deadband"),
         ("threshold", "deadband"),
+    ],
+};
+
+const PROTOCOLS: Choices = Choices {
+    known: &["modbus-rtu", "serial"],
+    later: &["modbus-tcp", "modbus-ascii", "modbus-rtu-tcp"],
+    aliases: &[
+        ("modbus", "modbus-rtu"),
+        ("rtu", "modbus-rtu"),
+        ("tty", "serial"),
+        ("raw", "serial"),
+        ("ascii", "modbus-ascii"),
+        ("tcp", "modbus-tcp"),
+    ],
+};
+
+const PARITIES: Choices =
+    Choices { known: &["none", "even", "odd"], later: &[], aliases: &[("n", "none"), ("no", "none"), ("e", "even"), ("o", "odd")] };
+
+const DECODERS: Choices = Choices {
+    known: &["regex", "csv", "json"],
+    later: &["binary", "nmea", "p1"],
+    aliases: &[("regexp", "regex"), ("re", "regex"), ("pattern", "regex"), ("dsmr", "p1"), ("nmea0183", "nmea")],
+};
+
+const TYPES: Choices = Choices {
+    known: &["bool", "u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64"],
+    later: &["text", "bits", "u8", "i8", "bcd"],
+    aliases: &[
+        ("float", "f32"),
+        ("float32", "f32"),
+        ("real", "f32"),
+        ("real32", "f32"),
+        ("single", "f32"),
+        ("double", "f64"),
+        ("float64", "f64"),
+        ("word", "u16"),
+        ("uint", "u16"),
+        ("uint16", "u16"),
+        ("ushort", "u16"),
+        ("short", "i16"),
+        ("int", "i16"),
+        ("int16", "i16"),
+        ("s16", "i16"),
+        ("dword", "u32"),
+        ("uint32", "u32"),
+        ("ulong", "u32"),
+        ("int32", "i32"),
+        ("s32", "i32"),
+        ("long", "i32"),
+        ("uint64", "u64"),
+        ("int64", "i64"),
+        ("s64", "i64"),
+        ("bit", "bool"),
+        ("boolean", "bool"),
+        ("coil", "bool"),
+        ("string", "text"),
+        ("ascii", "text"),
+    ],
+};
+
+const ORDERS: Choices = Choices {
+    known: &["ABCD", "BADC", "CDAB", "DCBA"],
+    later: &[],
+    aliases: &[
+        ("big", "ABCD"),
+        ("big-endian", "ABCD"),
+        ("be", "ABCD"),
+        ("AB", "ABCD"),
+        ("little", "DCBA"),
+        ("little-endian", "DCBA"),
+        ("le", "DCBA"),
+        ("BA", "BADC"),
+        ("1234", "ABCD"),
+        ("2143", "BADC"),
+        ("3412", "CDAB"),
+        ("4321", "DCBA"),
+        ("word-swap", "CDAB"),
+        ("byte-swap", "BADC"),
+        ("mixed", "CDAB"),
     ],
 };

@@ -48,13 +48,23 @@ pub enum Kind {
     Duration(&'static str, &'static str),
     /// As for durations.
     Size(&'static str, &'static str),
-    Choice(&'static [&'static str]),
+    Choice(&'static Choices),
     Texts,
     /// A whole number, or a text.
     WholeOrText,
     Secret,
     Table(&'static Section),
     Tables(&'static Section),
+}
+
+/// The texts that a key may have.
+#[derive(Debug)]
+pub struct Choices {
+    pub known: &'static [&'static str],
+    /// What a later version will know.
+    pub later: &'static [&'static str],
+    /// What others call it, and its name here.
+    pub aliases: &'static [(&'static str, &'static str)],
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -91,7 +101,7 @@ impl Key {
         let otherwise = if otherwise.is_empty() { String::new() } else { format!("; without it: {otherwise}") };
         match self.kind {
             Kind::Choice(_) | Kind::Bool => format!("{kind}{otherwise}"),
-            _ if example.is_empty() => kind,
+            _ if example.is_empty() || example.starts_with('[') && !matches!(self.kind, Kind::Texts) => kind,
             _ => format!("{kind}, as {} = {example}{otherwise}", self.name),
         }
     }
@@ -104,9 +114,11 @@ impl Kind {
             Self::Whole(least, most) => format!("a whole number, {least} to {most}"),
             Self::Duration(least, most) => format!("a duration, \"{least}\" to \"{most}\""),
             Self::Size(least, most) => format!("a size, \"{least}\" to \"{most}\""),
-            Self::Choice(choices) => format!("one of {}", choices.iter().map(|c| format!("\"{c}\"")).collect::<Vec<_>>().join(", ")),
+            Self::Choice(Choices { known: [only], .. }) => format!("\"{only}\""),
+            Self::Choice(choices) => format!("one of {}", choices.known.iter().map(|c| format!("\"{c}\"")).collect::<Vec<_>>().join(", ")),
             Self::Secret => "`{ file = … }`, `{ env = … }` or `{ credential = … }`".to_owned(),
             Self::Table(section) | Self::Tables(section) if section.title.starts_with('[') => format!("a table, {}", section.title),
+            Self::Name => "a name of at most 64 bytes, without / + # { }, not beginning with $".to_owned(),
             Self::Form(words) => (*words).to_owned(),
             other => other.article().to_owned(),
         }

@@ -7,7 +7,7 @@ use super::{ABSENT, BUS, DEVICE, Section, UPSTREAM, key};
 pub const ROOT: Section = Section {
     title: "the file",
     keys: &[
-        key("gateway", Table(&GATEWAY), Required("[gateway]"), "the site's own name"),
+        key("gateway", Table(&GATEWAY), Required("[gateway]\nid = \"plant-7\""), "the site's own name"),
         key("store", Table(&STORE), ABSENT, "what must not be lost, on disk"),
         key("broker", Table(&BROKER), ABSENT, "the MQTT broker for local clients"),
         key("bus", Tables(&BUS), ABSENT, "a serial port"),
@@ -51,7 +51,7 @@ pub const STORE: Section = Section {
         ),
         key(
             "max_bytes",
-            Size("1MiB", "16TiB"),
+            Size("256KiB", "16TiB"),
             Is("\"1GiB\""),
             "most that it may use; beyond it, clients' QoS 1 messages are refused and readings dropped and counted",
         ),
@@ -77,7 +77,12 @@ pub const STORE: Section = Section {
             Is("4096"),
             "after so many stored messages went up, this progress is committed: bounds the duplicates after a kill",
         ),
-        key("wal_max_bytes", Size("64KiB", "1GiB"), Is("\"4MiB\""), "the write-ahead log is emptied into the file at this size"),
+        key(
+            "wal_max_bytes",
+            Size("64KiB", "1GiB"),
+            Depends("`\"4MiB\"`, or a quarter of `max_bytes` if that is less", "\"4MiB\""),
+            "the write-ahead log is emptied into the file at this size",
+        ),
         key("unsecured_max", Size("64KiB", "1GiB"), Is("\"8MiB\""), "messages accepted and not yet secured; above it publishers are held"),
         key(
             "refuse_close",

@@ -1,8 +1,8 @@
 //! Upstreams, and how to log in there.
 
-use super::Kind::{Duration, Form, Name, Path, Secret, Table, Template, Text, Texts, Whole};
+use super::Kind::{Choice, Duration, Form, Name, Path, Secret, Table, Template, Text, Texts, Whole};
 use super::Presence::{Depends, Is, None, Required};
-use super::{ABSENT, Section, key};
+use super::{ABSENT, Choices, Section, key};
 
 pub const UPSTREAM: Section = Section {
     title: "[[upstream]]",
@@ -19,7 +19,7 @@ pub const UPSTREAM: Section = Section {
             Required("\"mqtts://mqtt.example.net\""),
             "where it is; `mqtts://` is TLS",
         ),
-        key("version", Form("`\"3.1.1\"`"), Is("\"3.1.1\""), "of MQTT; 5.0 comes in a later version"),
+        key("version", Choice(&VERSIONS), Is("\"3.1.1\""), "of MQTT; 5.0 comes in a later version"),
         key("qos", Whole(0, 2), Is("1"), "1: everything is acknowledged"),
         key("client_id", Template, Is("\"tidegate-{gateway}-{upstream}\""), "with `{gateway}` and `{upstream}`; unique at that upstream"),
         key("auth", Table(&AUTH), ABSENT, "user and password"),
@@ -116,5 +116,20 @@ pub const TLS: Section = Section {
         ("certificate", "cert"),
         ("keyfile", "key"),
         ("key_file", "key"),
+    ],
+};
+
+const VERSIONS: Choices = Choices {
+    known: &["3.1.1"],
+    later: &["5.0"],
+    aliases: &[
+        ("3", "3.1.1"),
+        ("4", "3.1.1"),
+        ("311", "3.1.1"),
+        ("v3.1.1", "3.1.1"),
+        ("3.1", "3.1.1"),
+        ("5", "5.0"),
+        ("v5", "5.0"),
+        ("v5.0", "5.0"),
     ],
 };

@@ -1,1 +1,0 @@
-//! Mistakes and what is said of them; the shipped files.
