@@ -23,7 +23,11 @@ pub struct Broker {
 impl Broker {
     /// The release binary of this tree.
     pub fn tidegate(config: &Path, address: SocketAddr) -> io::Result<Self> {
-        Self::start(Command::new(env!("CARGO_BIN_EXE_tidegate")).arg("run").arg("--config").arg(config), address)
+        let socket = config.with_extension("sock");
+        Self::start(
+            Command::new(env!("CARGO_BIN_EXE_tidegate")).arg("run").arg("--config").arg(config).arg("--socket").arg(socket),
+            address,
+        )
     }
 
     /// Debian's, with its limits on queues lifted, so that it has no reason to drop.
