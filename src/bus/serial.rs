@@ -2,15 +2,16 @@
 
 use std::path::Path;
 
-use tokio_serial::SerialStream;
-
 use super::{Line, Parity};
+
+/// An open port: `AsyncRead` and `AsyncWrite`, and `try_read` for what it holds already. A read of 0 bytes is its end.
+pub(super) use tokio_serial::SerialStream as Port;
 
 /// Opens the port with these settings.
 ///
 /// # Errors
 /// It is not there, is no terminal, or does not take the settings.
-pub(super) fn open(port: &Path, line: &Line) -> std::io::Result<SerialStream> {
+pub(super) fn open(port: &Path, line: &Line) -> std::io::Result<Port> {
     let builder = tokio_serial::new(port.to_string_lossy(), line.baud)
         .data_bits(match line.data_bits {
             5 => tokio_serial::DataBits::Five,
@@ -24,5 +25,5 @@ pub(super) fn open(port: &Path, line: &Line) -> std::io::Result<SerialStream> {
             Parity::Odd => tokio_serial::Parity::Odd,
         })
         .stop_bits(if line.stop_bits == 2 { tokio_serial::StopBits::Two } else { tokio_serial::StopBits::One });
-    Ok(SerialStream::open(&builder)?)
+    Ok(Port::open(&builder)?)
 }

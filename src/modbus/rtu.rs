@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use crc::{CRC_16_MODBUS, Crc};
 
-use super::pdu::{self, EXCEPTION_FLAG};
+use super::pdu::EXCEPTION_FLAG;
 use super::{Read, Reply, Table, UnitId};
 
 /// Longest frame (Modbus over Serial Line 1.02, 2.5.1).
@@ -146,7 +146,7 @@ impl Request {
 
 /// Takes the first whole request out of `buffer`, and what stands before it. A slave calls this after each read from its line.
 ///
-/// Only requests of 8 bytes are found: all reads, and writes of one register or coil (which end as [`pdu::ILLEGAL_FUNCTION`]). Of what is none, no
+/// Only requests of 8 bytes are found: all reads, and writes of one register or coil (which end as [`super::pdu::ILLEGAL_FUNCTION`]). Of what is none, no
 /// more is kept than may be the beginning of one.
 pub fn take_request(buffer: &mut Vec<u8>) -> Option<Request> {
     let found = buffer.windows(REQUEST_LENGTH).enumerate().find_map(|(start, window)| {
@@ -167,7 +167,7 @@ fn is_intact(frame: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::RegisterAddress;
+    use super::super::{RegisterAddress, pdu};
     use super::*;
 
     fn unit(n: u8) -> UnitId {
