@@ -75,9 +75,10 @@ fn a_part_that_ends_ends_the_whole() {
     let _alone = alone();
     for part in PARTS {
         let plant = plant();
-        let gateway = plant.site.launch().fault(&format!("end:{part}")).start_unready();
+        let mut gateway = plant.site.launch().fault(&format!("end:{part}")).start_unready();
         let status = gateway.wait_exit();
-        report(&format!("supervision: end:{part}: {status}"));
+        report(&format!("supervision: end:{part}: drained {}, {status}", gateway.is_stopping()));
+        assert!(gateway.is_stopping(), "end:{part}: no STOPPING=1, so no drain");
         assert!(status.code().is_some_and(|code| code != 0), "end:{part}: {status}\n{}", plant.site.log_tail());
     }
 }
@@ -100,7 +101,7 @@ fn a_stop_drains_what_was_read_and_acknowledged() {
 
     let _again = rig.site.start();
     rig.proxy.set(Mode::Open);
-    let (_, verdict, readings) = rig.settle(publishers, &[unread, Absence { killed: stopped, ready: clock::mono() }]);
+    let (verdict, readings) = rig.settle(publishers, &[unread, Absence { killed: stopped, ready: clock::mono() }]);
     report(&format!("supervision: SIGTERM under load: {}", verdict.line()));
     report(&format!("supervision: SIGTERM under load: {}", readings.line()));
     verdict.assert_kept(0);

@@ -235,13 +235,18 @@ impl Gateway<'_> {
         at
     }
 
+    /// Whether it told its supervisor that it is draining.
+    pub fn is_stopping(&self) -> bool {
+        !self.notify.said("STOPPING=1").is_empty()
+    }
+
     pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id");
         kill_process(pid, signal).expect("the child is ours and not yet waited for");
     }
 
     /// SIGTERM; how it ended, and how long it took.
-    pub fn terminate(self) -> (ExitStatus, Duration) {
+    pub fn terminate(mut self) -> (ExitStatus, Duration) {
         let asked = clock::mono();
         self.signal(Signal::TERM);
         let status = self.wait_exit();
@@ -249,7 +254,7 @@ impl Gateway<'_> {
     }
 
     /// Waits until it ends by itself.
-    pub fn wait_exit(mut self) -> ExitStatus {
+    pub fn wait_exit(&mut self) -> ExitStatus {
         wait_exit("the gateway", &mut self.child, EXIT_WITHIN)
     }
 }
