@@ -103,7 +103,9 @@ fn send(lines: &mut Lines, links: &Links, event: impl FnOnce(&mut Lines, &mut Ve
     for (point, message) in messages {
         match links.to_broker.try_send(message) {
             Ok(()) => lines.taken(),
-            Err(TrySendError::Full(_) | TrySendError::Closed(_)) => lines.dropped(point),
+            Err(TrySendError::Full(_)) => lines.dropped(point),
+            // The broker has ended; the drain will end this bus, too.
+            Err(TrySendError::Closed(_)) => return,
         }
     }
 }

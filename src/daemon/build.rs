@@ -68,6 +68,7 @@ impl Parts {
 
 /// Starts every part of `site`. Wants a local runtime, whose thread becomes the main thread of the design.
 pub(super) fn start(site: Site, beat: Duration, counted: Option<oneshot::Sender<BrokerStatus>>) -> Result<Parts, Error> {
+    let claim = outbox::claim(&site.outbox.path)?;
     let (phase, _) = watch::channel(Phase::Running);
     let parts_max = site.buses.len() + site.upstreams.len() + 2;
     let (report, ended) = mpsc::channel(parts_max);
@@ -97,7 +98,7 @@ pub(super) fn start(site: Site, beat: Duration, counted: Option<oneshot::Sender<
         pages.push(to_bridge);
         upstream_queries.push(starter.upstream(options, to_outbox_from_bridge.clone(), from_outbox));
     }
-    let outbox_query = starter.outbox(site.outbox, from_broker, to_broker, from_bridge, pages);
+    let outbox_query = starter.outbox(site.outbox, claim, from_broker, to_broker, from_bridge, pages);
     starter.broker(site.broker, broker_links, counted)?;
     let mut bus_queries = Vec::with_capacity(site.buses.len());
     for options in site.buses {
@@ -196,6 +197,7 @@ impl Starter {
     fn outbox(
         &mut self,
         options: outbox::Options,
+        claim: outbox::Claim,
         from_broker: mpsc::Receiver<ToOutbox>,
         to_broker: mpsc::Sender<OutboxToBroker>,
         from_bridge: mpsc::Receiver<BridgeToOutbox>,
@@ -212,7 +214,7 @@ impl Starter {
             heartbeat: self.heartbeat("outbox"),
             store_heartbeat: self.heartbeat("store"),
         };
-        self.task("outbox".to_owned(), async move { Ok(outbox::run(options, links).await?) });
+        self.task("outbox".to_owned(), async move { Ok(outbox::run(options, claim, links).await?) });
         ask
     }
 

@@ -24,6 +24,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 
+pub use recover::{Claim, claim};
 pub use task::run;
 
 use std::path::PathBuf;

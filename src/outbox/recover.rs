@@ -35,17 +35,30 @@ const ASIDE_MAX: u32 = 1_000;
 #[derive(Debug)]
 pub struct Lock(#[expect(dead_code, reason = "the lock lives as long as the descriptor")] fs::File);
 
-/// Opens the store at `path` for these upstreams, in the order of the site's file.
+/// The right to use the store at a path, or the reason why it cannot be used at all. Taken before any part starts, so that a second instance
+/// hears of the first one and not of the port that both want.
+#[derive(Debug)]
+pub struct Claim(Result<Lock, String>);
+
+/// Takes the store at `path` for this process; its folder is made if it is not there.
 ///
 /// # Errors
 /// [`Error::Held`] only.
-pub fn open(path: &Path, upstreams: &[Arc<str>]) -> Result<(File, Opened), Error> {
+pub fn claim(path: &Path) -> Result<Claim, Error> {
+    match lock(path) {
+        Ok(lock) => Ok(Claim(Ok(lock))),
+        Err(LockError::Held(holder)) => Err(Error::Held { path: path.to_owned(), holder }),
+        Err(LockError::Io(error)) => Ok(Claim(Err(error.to_string()))),
+    }
+}
+
+/// Opens the store at `path` for these upstreams, in the order of the site's file. Whatever it is like, there is something to go on with.
+pub fn open(path: &Path, upstreams: &[Arc<str>], Claim(lock): Claim) -> (File, Opened) {
     let nonce = nonce();
     let mut alarms = Vec::new();
-    let lock = match lock(path) {
+    let lock = match lock {
         Ok(lock) => lock,
-        Err(LockError::Held(holder)) => return Err(Error::Held { path: path.to_owned(), holder }),
-        Err(LockError::Io(error)) => return Ok(diskless(path, upstreams, nonce, alarms, &error.to_string())),
+        Err(why) => return diskless(path, upstreams, nonce, alarms, &why),
     };
     if marker(path).exists() {
         set_aside(path, "damaged", &mut alarms);
@@ -54,7 +67,7 @@ pub fn open(path: &Path, upstreams: &[Arc<str>]) -> Result<(File, Opened), Error
         match open_file(path, upstreams, nonce, &mut alarms) {
             Ok((db, opened)) => {
                 let file = File { db: Some(db), lock: Some(lock) };
-                return Ok((file, Opened { alarms, ..opened }));
+                return (file, Opened { alarms, ..opened });
             }
             Err(OpenError::Damaged(why)) => {
                 tracing::error!(path = %path.display(), why, "the store is damaged");
@@ -68,9 +81,9 @@ pub fn open(path: &Path, upstreams: &[Arc<str>]) -> Result<(File, Opened), Error
                     continue;
                 }
             }
-            Err(OpenError::Unusable(why)) => return Ok(diskless(path, upstreams, nonce, alarms, &why)),
+            Err(OpenError::Unusable(why)) => return diskless(path, upstreams, nonce, alarms, &why),
         }
-        return Ok(diskless(path, upstreams, nonce, alarms, "it cannot be moved aside"));
+        return diskless(path, upstreams, nonce, alarms, "it cannot be moved aside");
     }
 }
 

@@ -10,7 +10,8 @@ use rusqlite::{Connection, ErrorCode, params};
 use tokio::sync::mpsc;
 
 use super::job::{Batch, Bit, Count, DeadLetter, Job, Read, Report, Row, Trim, Trouble, Usage};
-use super::{Error, recover, schema};
+use super::recover::{self, Claim};
+use super::schema;
 use crate::clock;
 use crate::faults::{self, PartFault};
 use crate::model::{Entry, EntryId};
@@ -34,23 +35,21 @@ const HANG: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct Handle {
     pub jobs: SyncSender<Job>,
-    /// The first is [`Report::Opened`], or the error that ends the process.
-    pub reports: mpsc::Receiver<Result<Report, Error>>,
+    /// The first is [`Report::Opened`].
+    pub reports: mpsc::Receiver<Report>,
 }
 
 /// Starts the thread, which opens the file.
 ///
 /// # Errors
 /// The system's, if it has no thread to give.
-pub fn spawn(path: PathBuf, upstreams: Vec<Arc<str>>, heartbeat: Heartbeat) -> std::io::Result<Handle> {
+pub fn spawn(path: PathBuf, upstreams: Vec<Arc<str>>, claim: Claim, heartbeat: Heartbeat) -> std::io::Result<Handle> {
     let (jobs, job_receiver) = sync_channel(JOBS);
     let (report_sender, reports) = mpsc::channel(REPORTS);
-    let body = move || match recover::open(&path, &upstreams) {
-        Err(error) => drop(report_sender.blocking_send(Err(error))),
-        Ok((file, opened)) => {
-            if report_sender.blocking_send(Ok(Report::Opened(opened))).is_ok() {
-                serve(file, &job_receiver, &report_sender, &heartbeat);
-            }
+    let body = move || {
+        let (file, opened) = recover::open(&path, &upstreams, claim);
+        if report_sender.blocking_send(Report::Opened(opened)).is_ok() {
+            serve(file, &job_receiver, &report_sender, &heartbeat);
         }
     };
     std::thread::Builder::new().name("store".to_owned()).spawn(body)?;
@@ -65,7 +64,7 @@ pub struct File {
     pub lock: Option<recover::Lock>,
 }
 
-fn serve(mut file: File, jobs: &Receiver<Job>, reports: &mpsc::Sender<Result<Report, Error>>, heartbeat: &Heartbeat) {
+fn serve(mut file: File, jobs: &Receiver<Job>, reports: &mpsc::Sender<Report>, heartbeat: &Heartbeat) {
     loop {
         heartbeat.beat();
         match faults::part(heartbeat.part()) {
@@ -85,10 +84,10 @@ fn serve(mut file: File, jobs: &Receiver<Job>, reports: &mpsc::Sender<Result<Rep
         if last {
             // Closed and unlocked before anybody hears of it.
             drop(file);
-            let _ended = reports.blocking_send(Ok(report));
+            let _ended = reports.blocking_send(report);
             return;
         }
-        if reports.blocking_send(Ok(report)).is_err() {
+        if reports.blocking_send(report).is_err() {
             return;
         }
     }

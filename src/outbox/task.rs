@@ -4,8 +4,9 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::job::{Report, Trouble};
 use super::ledger::{Effects, Event, Ledger};
+use super::recover::{self, Claim};
 use super::store::{self, Handle};
-use super::{Error, Links, Options, recover};
+use super::{Error, Links, Options};
 use crate::clock;
 use crate::faults::{self, PartFault};
 use crate::model::{BridgeToOutbox, IdRange, Mono, OutboxToBroker, Phase, Start, ToOutbox, UpstreamId, UpstreamSet};
@@ -16,9 +17,9 @@ const EVENTS_A_TURN: usize = 256;
 /// Runs the outbox until [`Phase::StopOutbox`]. Trouble with the disk is no error: see the alarms of its status.
 ///
 /// # Errors
-/// Another process holds the store, or the store's thread ended.
-pub async fn run(options: Options, links: Links) -> Result<(), Error> {
-    let store = store::spawn(options.path.clone(), options.upstreams.clone(), links.store_heartbeat.clone());
+/// The store's thread ended.
+pub async fn run(options: Options, claim: Claim, links: Links) -> Result<(), Error> {
+    let store = store::spawn(options.path.clone(), options.upstreams.clone(), claim, links.store_heartbeat.clone());
     let store = store.map_err(|_| Error::StoreEnded)?;
     let path = options.path.clone();
     let ledger = Ledger::new(options, clock::mono());
@@ -66,7 +67,7 @@ impl Task {
             n = links.from_broker.recv_many(&mut puts, EVENTS_A_TURN), if !*broker_ended => *broker_ended = n == 0,
             n = links.from_bridge.recv_many(&mut bridges, EVENTS_A_TURN), if !*bridges_ended => *bridges_ended = n == 0,
             report = store.reports.recv() => {
-                let report = report.ok_or(Error::StoreEnded)??;
+                let report = report.ok_or(Error::StoreEnded)?;
                 if matches!(report, Report::Failed { trouble: Trouble::Corrupt, .. }) {
                     recover::mark_damaged(path);
                 }

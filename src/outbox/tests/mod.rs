@@ -46,7 +46,7 @@ impl Rig {
 
     fn with(options: Options) -> Result<Self, Error> {
         let now = Now { mono: Mono::from_millis(1_000), wall: Wall(1_700_000_000_000) };
-        let (file, opened) = recover::open(&options.path, &options.upstreams)?;
+        let (file, opened) = recover::open(&options.path, &options.upstreams, recover::claim(&options.path)?);
         let handed = options.upstreams.iter().map(|_| Vec::new()).collect();
         let mut ledger = Ledger::new(options, now.mono);
         let start = opened.start;

@@ -2,6 +2,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::*;
 use crate::model::{OutboxToBroker, Page, Phase, Query, ToOutbox};
+use crate::outbox::recover;
 use crate::outbox::{Links, run};
 use crate::stats::Heartbeat;
 
@@ -59,7 +60,9 @@ fn the_outbox_runs_from_its_start_to_its_end() {
     for round in 1..=3 {
         let (links, mut ends) = links();
         let (beats, store_beats) = (links.heartbeat.clone(), links.store_heartbeat.clone());
-        let outbox = run(options(&store_in(&folder), &["cloud"]), links);
+        let options = options(&store_in(&folder), &["cloud"]);
+        let claim = recover::claim(&options.path).expect("nobody else holds the file");
+        let outbox = run(options, claim, links);
         let script = async {
             let Some(OutboxToBroker::Started(start)) = ends.notices.recv().await else { panic!("it starts") };
             assert_eq!(start.epoch, round);
