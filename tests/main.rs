@@ -5,6 +5,7 @@ mod bridge_loss;
 mod bridge_refusals;
 mod bridge_tls;
 mod broker_clients;
+mod check;
 mod harness;
 mod harness_ledger;
 mod harness_self;

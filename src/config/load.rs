@@ -14,7 +14,11 @@ const FILE_MAX: u64 = 4 << 20;
 pub fn load(path: &Path) -> Result<Site, Errors> {
     let name = path.display().to_string();
     let unreadable = |cause: &dyn std::fmt::Display| Errors::unreadable(&name, cause);
-    let length = std::fs::metadata(path).map_err(|error| unreadable(&error))?.len();
+    let metadata = std::fs::metadata(path).map_err(|error| unreadable(&error))?;
+    if metadata.is_dir() {
+        return Err(unreadable(&"it is a folder"));
+    }
+    let length = metadata.len();
     if length > FILE_MAX {
         return Err(unreadable(&format_args!("it has {length} bytes, a site's file at most {FILE_MAX}")));
     }
@@ -23,8 +27,7 @@ pub fn load(path: &Path) -> Result<Site, Errors> {
         let line = error.as_bytes().iter().take(error.utf8_error().valid_up_to()).filter(|b| **b == b'\n').count() + 1;
         unreadable(&format_args!("line {line} is not UTF-8"))
     })?;
-    let site = parse(&text, &name, &environment())?;
-    Ok(site)
+    parse(&text, &name, &environment())
 }
 
 fn environment() -> Environment {
