@@ -39,5 +39,5 @@ done
 
 when=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
 tar -C "$stage" --sort=name --owner=0 --group=0 --numeric-owner --mode=u+rwX,go+rX,go-w --mtime="@$when" -cf - "$name" |
-    gzip -9n >"$out/$name.tar.gz"
+    gzip -n >"$out/$name.tar.gz"
 echo "$out/$name.tar.gz"
