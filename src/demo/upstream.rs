@@ -1,0 +1,89 @@
+//! The embedded upstream: a second instance of our broker, on its own thread and port.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::Error;
+use crate::broker::{self, Limits, Links, Listener, Options};
+use crate::clock;
+use crate::model::status::BrokerStatus;
+use crate::model::{OutboxToBroker, Phase, Query, Start};
+use crate::stats::Heartbeat;
+
+/// For an answer, a start and an end.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A broker that owes nothing to anybody above it. It ends when told by [`Upstream::end`].
+#[derive(Debug)]
+pub struct Upstream {
+    /// On the loopback.
+    pub port: u16,
+    query: mpsc::Sender<Query<BrokerStatus>>,
+    phase: watch::Sender<Phase>,
+    thread: JoinHandle<Result<BrokerStatus, Error>>,
+    /// The other ends of links that lead nowhere here.
+    _nowhere: Nowhere,
+}
+
+#[derive(Debug)]
+struct Nowhere {
+    _inject: mpsc::Sender<crate::model::Message>,
+    _to_outbox: mpsc::Receiver<crate::model::ToOutbox>,
+    _from_outbox: mpsc::Sender<OutboxToBroker>,
+}
+
+impl Upstream {
+    /// Starts it on a free port.
+    pub async fn start() -> Result<Self, Error> {
+        let (inject, injected) = mpsc::channel(1);
+        let (to_outbox, puts) = mpsc::channel(1);
+        let (notices, from_outbox) = mpsc::channel(1);
+        let (query, queries) = mpsc::channel(4);
+        let (phase, phases) = watch::channel(Phase::Running);
+        let (bound, listening) = oneshot::channel();
+        // It has no outbox, so it is told at once what an outbox would say first.
+        let _ = notices.try_send(OutboxToBroker::Started(Start { epoch: 1, nonce: 0 }));
+        let listener = Listener { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), restricted: false };
+        let options = Options { listeners: vec![listener], upstreams: Vec::new(), limits: Limits::default() };
+        let heartbeat = Heartbeat::new("upstream", PATIENCE);
+        let links = Links { inject: injected, to_outbox, from_outbox, query: queries, phase: phases, heartbeat, bound, drain: PATIENCE };
+        let thread = std::thread::Builder::new().name("demo:upstream".to_owned()).spawn(move || {
+            let runtime = broker::runtime().map_err(Error::Runtime)?;
+            runtime.block_on(broker::run(options, links)).map_err(Error::Upstream)
+        });
+        let thread = thread.map_err(Error::Runtime)?;
+        let nowhere = Nowhere { _inject: inject, _to_outbox: puts, _from_outbox: notices };
+        match clock::before(clock::mono() + PATIENCE, listening).await {
+            Some(Ok(addresses)) => {
+                let port = addresses.first().ok_or(Error::Silent("the upstream"))?.port();
+                Ok(Self { port, query, phase, thread, _nowhere: nowhere })
+            }
+            // It has ended before it listened.
+            Some(Err(_)) => Err(joined(thread).err().unwrap_or(Error::Silent("the upstream"))),
+            None => Err(Error::Silent("the upstream")),
+        }
+    }
+
+    /// PUBLISH packets that it has received so far; `None` if it does not answer.
+    pub async fn received(&self) -> Option<u64> {
+        let (reply, answer) = oneshot::channel();
+        self.query.try_send(Query { reply }).ok()?;
+        let status = clock::before(clock::mono() + PATIENCE, answer).await?.ok()?;
+        Some(status.received)
+    }
+
+    /// Stops it; the PUBLISH packets that it has received in all.
+    pub fn end(self) -> Result<u64, Error> {
+        // It may have ended.
+        let _ = self.phase.send(Phase::StopBroker);
+        joined(self.thread).map(|status| status.received)
+    }
+}
+
+/// A panic anywhere ends the process, so a thread always has a result.
+pub fn joined<T>(thread: JoinHandle<Result<T, Error>>) -> Result<T, Error> {
+    thread.join().unwrap_or(Err(Error::Silent("a thread")))
+}
