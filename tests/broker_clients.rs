@@ -1,8 +1,11 @@
 //! The broker alone, used by clients that are not ours: mosquitto_pub, mosquitto_sub, paho-mqtt.
 
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use tidegate::clock;
 use tidegate::model::{Body, Message, Origin, QoS, Sample, Topic, Value, Wall};
 
 use crate::harness::broker::{LocalBroker, options};
@@ -76,6 +79,20 @@ fn mosquittos_clients_of_version_5_are_told_the_version_is_not_acceptable() {
     assert!(!output.status.success(), "{output:?}");
     assert_eq!(broker.status().received, 0);
     assert_eq!(broker.status().protocol_errors, 1);
+}
+
+/// 3.1.1 has no way to say more than CONNACK's code, so the client must not be left waiting behind it.
+#[test]
+fn a_refused_client_is_closed_at_once() {
+    let broker = LocalBroker::start(options(&[]));
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, broker.port())).expect("it listens");
+    stream.set_read_timeout(Some(WITHIN)).expect("a timeout");
+    let asked = clock::mono();
+    stream.write_all(b"\x10\x0d\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x00").expect("it reads");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("it closes the connection");
+    assert_eq!(answer, [0x20, 2, 0, 1]);
+    assert!(clock::mono().since(asked) < Duration::from_millis(500), "{:?}", clock::mono().since(asked));
 }
 
 #[test]

@@ -59,6 +59,9 @@ impl Connection {
         self.note_settled();
         self.shell.remove(self.id);
         self.shell.settle();
+        if self.shell.draining.get() {
+            self.shell.main.notify_one();
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {

@@ -110,7 +110,9 @@ impl Broker {
         }
         conn.end = Some(end);
         conn.opened = self.now.mono + LINGER;
-        conn.hold = None;
+        if conn.hold.take().is_some() {
+            self.held.retain(|held| *held != id);
+        }
         conn.replays = VecDeque::new();
         let (peer, session, will) = (conn.peer, conn.session.take(), conn.will.take());
         if end.is_protocol_error() {
@@ -355,6 +357,13 @@ impl Broker {
     pub(super) fn written(&mut self, id: ConnId, n: usize, now: Now) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         conn.out.advance(n);
+        if conn.end.is_some() {
+            // Its task closes the socket after the last byte.
+            if conn.out.waiting() == 0 {
+                self.wakes.push(id);
+            }
+            return self.mark_dirty(id);
+        }
         if self.slow.is_slow() && self.budget.used() < self.limits.output_max / 2 {
             self.slow.ease(now.mono);
             self.wake_paused();

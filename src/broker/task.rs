@@ -99,7 +99,7 @@ impl Turns {
             _ = links.phase.changed(), if self.watching => {}
             () = shell.main.notified() => {}
             () = clock::sleep_until(deadline) => {}
-            () = tokio::task::yield_now(), if more_readings => {}
+            () = tokio::task::yield_now(), if more_readings && takes_readings => {}
         }
         self.work(shell);
         None
