@@ -13,6 +13,8 @@ mod install;
 mod journal;
 mod kill;
 mod lines;
+mod modbus_types;
+mod no_wrong_value;
 mod one_thread;
 mod online_writes_nothing;
 mod outage;

@@ -10,6 +10,7 @@ pub mod fake_upstream;
 pub mod gateway;
 pub mod ledger;
 pub mod line_sensor;
+pub mod modbus;
 pub mod mosquitto;
 pub mod proxy;
 pub mod publisher;
