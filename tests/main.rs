@@ -6,6 +6,7 @@ mod bridge_refusals;
 mod bridge_tls;
 mod broker_clients;
 mod check;
+mod demo;
 mod harness;
 mod harness_ledger;
 mod harness_self;
