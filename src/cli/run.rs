@@ -22,7 +22,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let site = config::load(&arguments.config).map_err(Failure::wrong)?;
     log::init(tracing::Level::INFO);
     for warning in &site.warnings {
-        tracing::warn!("{warning}");
+        // The whole block, with the offending line, is what `check` is for.
+        let line = warning.place.as_ref().map_or(0, |place| place.line);
+        tracing::warn!(file = %arguments.config.display(), line, "{}", warning.title);
     }
     let socket = arguments.socket.clone().unwrap_or_else(control::default_path);
     let setup = Setup { stop: Stop::Signals, socket: Some(socket), ready: None, counted: None };

@@ -179,6 +179,11 @@ impl<'a> Report<'a> {
     /// The first mistake on a line that is not TOML; others there would be its echoes.
     pub(super) fn syntax(&self, span: &Span, mistake: Mistake) {
         self.add(span, mistake);
+        self.damage(span);
+    }
+
+    /// These lines are not TOML.
+    pub(super) fn damage(&self, span: &Span) {
         let lines = self.line(span.start)..=self.line(span.end);
         self.damaged.borrow_mut().extend(lines);
     }
@@ -194,6 +199,11 @@ impl<'a> Report<'a> {
     /// The number of the line, from 1, for "first given on line 12".
     pub(super) fn line_number(&self, span: &Span) -> usize {
         self.line(span.start) + 1
+    }
+
+    /// A span of the parser's, or the end of the file.
+    pub(super) fn span(&self, span: Option<Span>) -> Span {
+        span.unwrap_or(self.text.len()..self.text.len())
     }
 
     /// The text of the file at `span`; empty where there is none.

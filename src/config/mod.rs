@@ -104,23 +104,37 @@ pub fn parse(text: &str, name: &str, environment: &Environment) -> Result<Site, 
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let report = Report::new(name, text);
     let (table, errors) = DeTable::parse_recoverable(text);
-    for error in &errors {
-        let span = error.span().unwrap_or(text.len()..text.len());
-        let (message, expected) = match error.message().split_once(", expected ") {
-            Some((message, expected)) => (message, Some(expected)),
-            None => (error.message(), None),
-        };
-        let mistake = Mistake::error(format!("this is no TOML: {message}"));
-        report.syntax(
-            &span,
-            match expected {
-                Some("literal string") => mistake.expected("a text in quotes, a number, true or false"),
-                Some(expected) => mistake.expected(expected),
-                None => mistake,
-            },
-        );
-    }
+    syntax(&report, &errors);
     let site = checked::site(Table::new(&report, &file::ROOT, 0..0, table.into_inner()), environment);
     let warnings = report.finish()?;
     Ok(Site { warnings, ..site })
+}
+
+/// Tells what is no TOML: one mistake a line. An open quote is the cause of what else the parser finds on its line.
+fn syntax(report: &Report<'_>, errors: &[toml::de::Error]) {
+    let mut errors: Vec<_> = errors.iter().map(|error| (report.span(error.span()), error.message())).collect();
+    errors.sort_by_key(|(span, message)| (report.line_number(span), !message.contains("string, expected"), span.start));
+    let mut last = (0, "");
+    for (span, message) in errors {
+        let line = report.line_number(&span);
+        // A bracket that is open makes the parser find the same wrong with each line that follows.
+        let is_echo = line == last.0 || (line, message) == (last.0 + 1, last.1);
+        if line != last.0 {
+            last = (line, message);
+        }
+        if is_echo {
+            report.damage(&span);
+            continue;
+        }
+        let (title, expected) = message.split_once(", expected ").unwrap_or((message, ""));
+        let mistake = if expected == "literal string" {
+            let title = if report.source(&span).trim().is_empty() { "there is no value" } else { "a text stands in quotes" };
+            Mistake::error(format!("this is no TOML: {title}")).expected("a text in quotes, a number, true or false")
+        } else if expected.is_empty() {
+            Mistake::error(format!("this is no TOML: {title}"))
+        } else {
+            Mistake::error(format!("this is no TOML: {title}")).expected(expected)
+        };
+        report.syntax(&span, mistake);
+    }
 }

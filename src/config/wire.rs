@@ -37,9 +37,9 @@ pub(super) fn overload(line: Line, devices: &[ModbusDevice]) -> Option<String> {
     let busy: Duration = requests.iter().map(|request| request.time(line)).sum();
     let costly = requests.iter().max_by(|a, b| share(a).total_cmp(&share(b)))?;
     Some(format!(
-        "{} requests of together {} on the wire take {:.0} % of the time, devices answering at once\n\
+        "its {}, together {} on the wire, would take {:.0} % of the time if devices answered at once\n\
          at {} baud a character of {} bits takes {:.2} ms; the costliest, {} + {} characters and two pauses, takes {} every {}",
-        requests.len(),
+        if requests.len() == 1 { "request".to_owned() } else { format!("{} requests", requests.len()) },
         milliseconds(busy),
         load * 100.0,
         line.baud,
@@ -110,4 +110,68 @@ fn character(line: Line) -> Duration {
 fn milliseconds(duration: Duration) -> String {
     let ms = duration.as_secs_f64() * 1e3;
     if ms < 10_000.0 { format!("{ms:.1} ms") } else { format!("{:.0} s", ms / 1e3) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::modbus::{ByteOrder, RegisterAddress, UnitId};
+    use crate::model::Topic;
+    use crate::normalize::PointOptions;
+
+    const LINE: Line = Line { baud: 9_600, data_bits: 8, parity: Parity::None, stop_bits: 1 };
+
+    fn point(table: Table, address: u16, value_type: ValueType, poll_ms: u64) -> ModbusPoint {
+        let topic = Topic::new("t").unwrap();
+        ModbusPoint {
+            name: Arc::from("p"),
+            register: RegisterAddress { table, address },
+            value_type,
+            order: ByteOrder::Abcd,
+            poll: Duration::from_millis(poll_ms),
+            publish: PointOptions { topic, unit: None, scale: 1.0, offset: 0.0, decimals: None, deadband: None, max_silence: None },
+        }
+    }
+
+    /// Bytes of the replies that these points are read by.
+    fn check(points: &[ModbusPoint], want: &[u32]) {
+        let got: Vec<u32> = requests(points).iter().map(|request| request.reply).collect();
+        assert_eq!(got, want);
+    }
+
+    #[test]
+    fn contiguous_points_of_one_table_and_period_share_a_request() {
+        use Table::{Coil, Holding, Input};
+        use ValueType::{Bool, F32, F64, U16};
+        check(&[point(Input, 0, F32, 1_000), point(Input, 2, F32, 1_000)], &[5 + 8]);
+        check(&[point(Input, 2, F32, 1_000), point(Input, 0, F32, 1_000)], &[5 + 8]);
+        check(&[point(Input, 0, F32, 1_000), point(Input, 3, F32, 1_000)], &[5 + 4, 5 + 4]);
+        check(&[point(Input, 0, F32, 1_000), point(Input, 2, F32, 500)], &[5 + 4, 5 + 4]);
+        check(&[point(Input, 0, U16, 1_000), point(Holding, 1, U16, 1_000)], &[5 + 2, 5 + 2]);
+        check(&[point(Input, 0, F64, 1_000), point(Input, 2, U16, 1_000)], &[5 + 8]);
+        check(&[point(Coil, 0, Bool, 1_000), point(Coil, 1, Bool, 1_000)], &[5 + 1]);
+        let many: Vec<ModbusPoint> = (0..126).map(|address| point(Input, address, U16, 1_000)).collect();
+        check(&many, &[5 + 250, 5 + 2]);
+    }
+
+    #[test]
+    fn a_schedule_is_told_from_the_first_percent_too_many() {
+        let device = |poll_ms| ModbusDevice {
+            name: Arc::from("d"),
+            unit_id: UnitId::new(1).unwrap(),
+            max_failures: 3,
+            points: vec![point(Table::Input, 0, ValueType::F32, poll_ms)],
+        };
+        // 8 + 9 characters and two pauses of 3.5, each character 10 bits at 9600 baud: 25 ms.
+        assert_eq!(overload(LINE, &[device(25)]), None);
+        let told = overload(LINE, &[device(24)]).expect("one millisecond short");
+        assert!(told.contains("104 % of the time") && told.contains("25.0 ms every 24.0 ms"), "{told}");
+        assert!(overload(LINE, &[device(50), device(49)]).is_some_and(|told| told.contains("its 2 requests, together 50.0 ms")));
+        // Above 19200 baud a pause is 1.75 ms: 17 characters of 86.8 µs and 3.5 ms.
+        let fast = Line { baud: 115_200, ..LINE };
+        assert_eq!(overload(fast, &[device(5)]), None);
+        assert!(overload(fast, &[device(4)]).is_some());
+    }
 }

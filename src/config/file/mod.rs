@@ -136,7 +136,7 @@ impl Kind {
             Self::Number => "a number",
             Self::Duration(..) => "a duration",
             Self::Size(..) => "a size",
-            Self::Choice(_) => "one of its texts",
+            Self::Choice(_) => "a text",
             Self::Texts => "a list of texts",
             Self::WholeOrText => "a whole number or a text",
             Self::Secret => "a place of a secret",
@@ -146,6 +146,6 @@ impl Kind {
     }
 
     pub(super) const fn is_text(&self) -> bool {
-        matches!(self, Self::Text | Self::Form(_) | Self::Path | Self::Name | Self::Template | Self::Choice(_))
+        matches!(self, Self::Text | Self::Form(_) | Self::Path | Self::Name | Self::Template)
     }
 }
