@@ -1,6 +1,7 @@
 //! Mistakes in a site's file as blocks that a person can act on: place, the offending line, what was expected, what to write instead.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 
@@ -155,12 +156,15 @@ pub(super) struct Report<'a> {
     /// Secrets that stand in the file: never shown.
     masks: RefCell<Vec<Span>>,
     /// Lines (from 0) that are not TOML: what is said of them besides would be noise.
-    damaged: RefCell<Vec<usize>>,
+    damaged: RefCell<BTreeSet<usize>>,
+    /// Where each line begins.
+    line_starts: Vec<usize>,
 }
 
 impl<'a> Report<'a> {
     pub(super) fn new(file: &'a str, text: &'a str) -> Self {
-        Self { file, text, mistakes: RefCell::default(), masks: RefCell::default(), damaged: RefCell::default() }
+        let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(i, _)| i + 1)).collect();
+        Self { file, text, mistakes: RefCell::default(), masks: RefCell::default(), damaged: RefCell::default(), line_starts }
     }
 
     pub(super) fn add(&self, span: &Span, mistake: Mistake) {
@@ -224,7 +228,7 @@ impl<'a> Report<'a> {
 
     /// From 0.
     fn line(&self, offset: usize) -> usize {
-        self.text.bytes().take(offset).filter(|b| *b == b'\n').count()
+        self.line_starts.partition_point(|start| *start <= offset).saturating_sub(1)
     }
 
     fn place(&self, span: &Span) -> Place {
