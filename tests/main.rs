@@ -20,6 +20,7 @@ mod one_thread;
 mod online_writes_nothing;
 mod outage;
 mod readme;
+mod sim;
 mod supervision;
 mod systemd;
 mod tidy;

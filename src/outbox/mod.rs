@@ -16,9 +16,9 @@ pub mod commit;
 pub mod job;
 pub mod ledger;
 mod queue;
-mod recover;
+pub mod recover;
 mod schema;
-mod store;
+pub mod store;
 mod task;
 
 #[cfg(test)]

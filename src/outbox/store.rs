@@ -60,7 +60,7 @@ pub fn spawn(path: PathBuf, upstreams: Vec<Arc<str>>, claim: Claim, heartbeat: H
 #[derive(Debug)]
 pub struct File {
     pub db: Option<Connection>,
-    #[expect(dead_code, reason = "held until the file is closed")]
+    /// Held until the file is closed.
     pub lock: Option<recover::Lock>,
 }
 

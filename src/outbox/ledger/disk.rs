@@ -326,11 +326,12 @@ impl Ledger {
                 self.disk.trim_left |= queue.trimmed < queue.cursor.min(queue.done_high);
             }
         }
-        for (id, mask, cost) in writing.rows {
-            self.row_committed(id, mask, cost, now.mono);
-        }
+        // Dead letters first: what is left of `refused` then tells whether the row settles the rest.
         for refusal in writing.refusals {
             self.settle(refusal.upstream, refusal.letter.id, now.mono);
+        }
+        for (id, mask, cost) in writing.rows {
+            self.row_committed(id, mask, cost, now.mono);
         }
     }
 
