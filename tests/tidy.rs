@@ -61,6 +61,7 @@ const HOMES: &[Home] = &[
             "src/broker/flusher.rs",
             "src/broker/listener.rs",
             "src/bus/socket.rs",
+            "src/demo/port.rs",
             "src/demo/watch.rs",
             "src/ops/control.rs",
             "src/ops/systemd.rs",

@@ -15,6 +15,7 @@ mod folder;
 mod gateway;
 mod log;
 mod meters;
+mod port;
 mod pty;
 mod screen;
 mod sim;
@@ -42,8 +43,8 @@ const LISTEN: u16 = 1883;
 /// Readings that wait to be shown; more wait in the client's socket.
 const READINGS_MAX: usize = 64;
 
-/// From the silence of the devices to the order to stop. Longer, and the meters' silence would become readings: their timeout is 300 ms.
-const SETTLE_MAX: Duration = Duration::from_millis(200);
+/// From the silence of the devices to the order to stop, at most. Milliseconds are usual; after 300 ms the meters' silence is read as timeouts.
+const SETTLE_MAX: Duration = Duration::from_secs(2);
 const SETTLE_LOOK: Duration = Duration::from_millis(10);
 
 /// How the demo is to run.
@@ -83,7 +84,7 @@ impl std::fmt::Display for Outcome {
 pub enum Error {
     #[error("cannot make a pseudo terminal for a simulated device")]
     Pty(#[source] std::io::Error),
-    #[error("cannot make a folder for the demo's store")]
+    #[error("cannot make a folder for the demo's store in {}", std::env::temp_dir().display())]
     Folder(#[source] std::io::Error),
     #[error("cannot start a thread or a runtime")]
     Runtime(#[source] std::io::Error),
@@ -165,11 +166,25 @@ async fn settle(gateway: &Gateway, upstream: &Upstream) {
 /// On the usual port if it is free, else on any.
 async fn start_gateway(folder: &Folder, devices: &Devices, upstream: u16) -> Result<Gateway, Error> {
     let store = folder.path().join("store.db");
-    let places = site::Places { store: &store, listen: LISTEN, meters: &devices.meters, weather: &devices.weather, upstream };
-    match Gateway::start(&site::toml(places)).await {
-        Err(Error::Gateway(daemon::Error::Broker(broker::Error::Listen { .. }))) => {
-            Gateway::start(&site::toml(site::Places { listen: 0, ..places })).await
+    let listen = if port::is_free(LISTEN) { LISTEN } else { 0 };
+    let places = site::Places { store: &store, listen, meters: &devices.meters, weather: &devices.weather, upstream };
+    Gateway::start(&site::toml(places)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_equal_counts_above_zero_are_good() {
+        for (published, received, good, text) in [
+            (7, 7, true, "published = upstream received = 7"),
+            (7, 6, false, "published = 7, but upstream received = 6"),
+            (7, 8, false, "published = 7, but upstream received = 8"),
+            (0, 0, false, "published = upstream received = 0"),
+        ] {
+            let outcome = Outcome { published, received };
+            assert_eq!((outcome.is_good(), outcome.to_string().as_str()), (good, text));
         }
-        started => started,
     }
 }

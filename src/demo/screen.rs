@@ -13,6 +13,8 @@ use crate::ops;
 
 const TABLE_EVERY: Duration = Duration::from_millis(500);
 const LINE_EVERY: Duration = Duration::from_secs(5);
+/// Before the first line: so long until every point has been read.
+const FIRST_LINE: Duration = Duration::from_secs(3);
 /// Lines of the page beside those of points, upstreams and the log; the cursor's own among them.
 const FRAME_LINES: usize = 4;
 
@@ -47,6 +49,7 @@ impl Screen {
 
     pub fn hello(&mut self, gateway: u16, upstream: u16, length: Option<Duration>) {
         self.started = clock::mono();
+        self.due = if self.terminal { self.started } else { self.started + FIRST_LINE };
         let ends = length.map_or_else(String::new, |length| format!("after {} or ", humantime::format_duration(length)));
         print(&format!(
             "Two Modbus meters and a weather station on simulated serial ports, the gateway that reads them,\n\

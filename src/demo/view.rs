@@ -47,7 +47,7 @@ const PLAIN: &str = "\x1b[0m";
 
 /// The page's lines, with colours, none wider than `columns`.
 pub fn page(view: &View<'_>, columns: usize) -> Vec<String> {
-    let ends = view.left.map_or_else(String::new, |left| format!(", ends in {} s", left.as_secs()));
+    let ends = view.left.map_or_else(String::new, |left| format!(", ends in {} s", left.as_secs_f64().ceil()));
     let mut lines = vec![fit(&[(BOLD, format!("up {} s{ends}; Ctrl-C ends it", view.up.as_secs()))], columns)];
     let mut last = "";
     for row in view.rows {
