@@ -117,7 +117,7 @@ impl Broker {
         {
             conn.seen = now.mono;
         }
-        self.mark_dirty(id);
+        self.mark_answered(id);
         Applied { used, turn }
     }
 

@@ -46,7 +46,10 @@ pub(super) struct Broker {
     pub(super) seed: u64,
     pub(super) assigned: u64,
     pub(super) counters: BrokerStatus,
-    dirty: VecDeque<ConnId>,
+    /// Connections with output: answers to their own packets, and deliveries. Taken in turn, so that an answer does not wait behind a delivery
+    /// to a thousand others, nor these behind the acknowledgements of a thousand publishers.
+    dirty: [VecDeque<ConnId>; 2],
+    dirty_turn: usize,
     wakes: Vec<ConnId>,
     held: Vec<ConnId>,
     paused: Vec<ConnId>,
@@ -74,7 +77,8 @@ impl Broker {
             seed,
             assigned: 0,
             counters: BrokerStatus::default(),
-            dirty: VecDeque::new(),
+            dirty: Default::default(),
+            dirty_turn: 0,
             wakes: Vec::new(),
             held: Vec::new(),
             paused: Vec::new(),
@@ -197,7 +201,7 @@ impl Broker {
             conn.seen = self.now.mono;
             self.wakes.push(id);
         }
-        self.mark_dirty(id);
+        self.mark_answered(id);
     }
 
     /// Leaves the head of the connection's input unapplied.
@@ -285,24 +289,40 @@ impl Broker {
         }
     }
 
+    /// The connection has been answered.
+    pub(super) fn mark_answered(&mut self, id: ConnId) {
+        self.mark_in(0, id);
+    }
+
+    /// The connection has got, or still has, output.
     pub(super) fn mark_dirty(&mut self, id: ConnId) {
+        self.mark_in(1, id);
+    }
+
+    fn mark_in(&mut self, queue: usize, id: ConnId) {
         if let Some(conn) = self.conns.get_mut(id)
             && !conn.dirty
             && conn.out.waiting() > 0
         {
             conn.dirty = true;
-            self.dirty.push_back(id);
+            self.push_dirty(queue, id);
         }
     }
 
-    /// For a caller that has just set the connection's `dirty`.
+    fn push_dirty(&mut self, queue: usize, id: ConnId) {
+        if let Some(queue) = self.dirty.get_mut(queue) {
+            queue.push_back(id);
+        }
+    }
+
+    /// For a delivery that has just set the connection's `dirty`.
     pub(super) fn mark(&mut self, id: ConnId) {
-        self.dirty.push_back(id);
+        self.push_dirty(1, id);
     }
 
     /// The next connection that has output for its socket.
     pub(super) fn next_dirty(&mut self) -> Option<ConnId> {
-        while let Some(id) = self.dirty.pop_front() {
+        while let Some(id) = self.pop_dirty() {
             if let Some(conn) = self.conns.get_mut(id) {
                 conn.dirty = false;
                 return Some(id);
@@ -311,8 +331,15 @@ impl Broker {
         None
     }
 
+    fn pop_dirty(&mut self) -> Option<ConnId> {
+        let [answers, deliveries] = &mut self.dirty;
+        self.dirty_turn ^= 1;
+        let (first, second) = if self.dirty_turn == 1 { (answers, deliveries) } else { (deliveries, answers) };
+        first.pop_front().or_else(|| second.pop_front())
+    }
+
     pub(super) fn has_dirty(&self) -> bool {
-        !self.dirty.is_empty()
+        self.dirty.iter().any(|queue| !queue.is_empty())
     }
 
     /// Tasks to be woken: connections that end, or whose input may be applied again.

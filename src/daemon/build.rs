@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tokio::runtime::LocalRuntime;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{DRAIN_DEADLINE, Error};
@@ -123,6 +124,13 @@ struct Starter {
     running: Vec<String>,
 }
 
+/// Makes a part's runtime on the part's own thread.
+type MakeRuntime = fn() -> std::io::Result<LocalRuntime>;
+
+fn plain_runtime() -> std::io::Result<LocalRuntime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build_local(tokio::runtime::LocalOptions::default())
+}
+
 impl Starter {
     fn heartbeat(&mut self, part: &str) -> Heartbeat {
         let heartbeat = Heartbeat::new(part, self.beat);
@@ -131,7 +139,7 @@ impl Starter {
     }
 
     /// A thread with a runtime of its own that runs `part` to its end and reports it.
-    fn thread<F>(&mut self, name: &str, part: impl FnOnce() -> F + Send + 'static) -> Result<(), Error>
+    fn thread<F>(&mut self, name: &str, runtime: MakeRuntime, part: impl FnOnce() -> F + Send + 'static) -> Result<(), Error>
     where
         F: Future<Output = Result<(), Error>>,
     {
@@ -139,15 +147,11 @@ impl Starter {
         let ended = name.to_owned();
         self.running.push(name.to_owned());
         let body = move || {
-            let result = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build_local(tokio::runtime::LocalOptions::default())
-                .map_err(Error::Runtime)
-                .and_then(|runtime| {
-                    let result = runtime.block_on(part());
-                    runtime.shutdown_background();
-                    result
-                });
+            let result = runtime().map_err(Error::Runtime).and_then(|runtime| {
+                let result = runtime.block_on(part());
+                runtime.shutdown_background();
+                result
+            });
             // One place is kept for each part, so this never fails for want of room.
             let _ = report.try_send(Ended { part: ended, result });
         };
@@ -172,7 +176,7 @@ impl Starter {
         links: broker::Links,
         counted: Option<oneshot::Sender<BrokerStatus>>,
     ) -> Result<(), Error> {
-        self.thread("broker", move || async move {
+        self.thread("broker", broker::runtime, move || async move {
             let status = broker::run(options, links).await?;
             if let Some(counted) = counted {
                 // Who wanted to know may have gone.
@@ -187,7 +191,7 @@ impl Starter {
         let name = options.name.to_string();
         let part = format!("bus:{name}");
         let links = bus::Links { to_broker, query, phase: self.phase.subscribe(), heartbeat: self.heartbeat(&part) };
-        self.thread(&part, move || async move {
+        self.thread(&part, plain_runtime, move || async move {
             bus::run(options, links).await;
             Ok(())
         })?;

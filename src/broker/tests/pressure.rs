@@ -163,3 +163,25 @@ fn all_output_together_is_bounded() {
     assert!(bench.broker.budget.used() < (8 << 20) + 300_000, "{}", bench.broker.budget.used());
     assert!(bench.broker.status().dropped_qos0 > 100_000);
 }
+
+#[test]
+fn an_answer_does_not_wait_behind_deliveries_to_others_nor_they_behind_answers() {
+    let mut bench = Bench::new(&[]);
+    for i in 0..100 {
+        let id = bench.connect(&format!("s{i}"));
+        bench.send(id, &subscribe(1, &[("a", 0)]));
+        bench.take(id);
+    }
+    let (publisher, third) = (bench.connect("publisher"), bench.connect("third"));
+    while bench.broker.next_dirty().is_some() {}
+    bench.send(publisher, &publish("a", "", 0, false));
+    bench.send(third, &PING);
+    let next = [bench.broker.next_dirty(), bench.broker.next_dirty()];
+    assert!(next.contains(&Some(third)), "{next:?}");
+    let answered: Vec<_> = (0..100).map(|i| bench.connect(&format!("p{i}"))).collect();
+    for id in &answered {
+        bench.send(*id, &PING);
+    }
+    let next = [bench.broker.next_dirty(), bench.broker.next_dirty()];
+    assert!(next.iter().flatten().any(|id| !answered.contains(id)), "{next:?}");
+}
