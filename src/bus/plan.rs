@@ -302,3 +302,6 @@ impl Device {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;
