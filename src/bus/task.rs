@@ -17,6 +17,8 @@ use crate::normalize::Normalizer;
 
 /// Time between two attempts to open a port: the first, and the longest.
 const REOPEN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));
+/// A port that is lost again sooner than this has not come back: it is tried as rarely as before, and nothing is said.
+const STEADY: Duration = Duration::from_secs(10);
 /// A port that does not take a request within this is lost.
 const WRITE_MAX: Duration = Duration::from_secs(2);
 /// What is left to wait when the timer of tokio, which is 1.1 ms late, gives way to an exact one that blocks this port's thread.
@@ -79,9 +81,14 @@ struct Bus<'a> {
     master: Master,
     normalizer: Normalizer,
     port: Option<serial::Port>,
+    opened_at: Option<Mono>,
     reopen_at: Mono,
     reopen_after: Duration,
     last_error: Option<String>,
+    /// That the port is away was said, and that it is back was not.
+    said: bool,
+    /// It was lost soon after it came.
+    flapping: bool,
     dropped: u64,
     /// The last reading was dropped; said once.
     dropping: bool,
@@ -95,9 +102,12 @@ impl<'a> Bus<'a> {
             master: Master::new(&options.line, modbus),
             normalizer: Normalizer::new(points),
             port: None,
+            opened_at: None,
             reopen_at: clock::mono(),
             reopen_after: REOPEN.0,
             last_error: None,
+            said: false,
+            flapping: false,
             dropped: 0,
             dropping: false,
         }
@@ -151,10 +161,12 @@ impl<'a> Bus<'a> {
     fn open(&mut self, links: &Links) {
         match serial::open(&self.options.port, &self.options.line) {
             Ok(port) => {
-                tracing::info!(bus = %self.options.name, port = %self.options.port.display(), "the port is open");
+                if !self.flapping {
+                    tracing::info!(bus = %self.options.name, port = %self.options.port.display(), "the port is open");
+                }
                 self.port = Some(port);
+                self.opened_at = Some(clock::mono());
                 self.last_error = None;
-                self.reopen_after = REOPEN.0;
                 self.apply(Event::Opened, links);
             }
             Err(error) => self.lost(&error, links),
@@ -162,7 +174,14 @@ impl<'a> Bus<'a> {
     }
 
     fn lost(&mut self, error: &io::Error, links: &Links) {
-        if self.last_error.is_none() {
+        if let Some(at) = self.opened_at.take() {
+            self.flapping = clock::mono().since(at) < STEADY;
+            if !self.flapping {
+                (self.said, self.reopen_after) = (false, REOPEN.0);
+            }
+        }
+        if !self.said {
+            self.said = true;
             tracing::warn!(bus = %self.options.name, port = %self.options.port.display(), %error, "the port is away; trying again until it is back");
             tracing::debug!(bus = %self.options.name, "the last traffic:\n{}", self.master.capture());
         }
