@@ -90,7 +90,11 @@ const HOMES: &[Home] = &[
 ];
 
 /// Breaches that are let pass: file, the rule as it is printed, and why.
-const EXEMPT: &[(&str, &str, &str)] = &[];
+const EXEMPT: &[(&str, &str, &str)] = &[(
+    "src/bus/serial.rs",
+    "uses std::fs: only the files named for disk do",
+    "an adapter's latency timer is set in sysfs, which is no disk",
+)];
 
 struct Home {
     what: &'static str,

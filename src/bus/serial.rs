@@ -25,5 +25,19 @@ pub(super) fn open(port: &Path, line: &Line) -> std::io::Result<Port> {
             Parity::Odd => tokio_serial::Parity::Odd,
         })
         .stop_bits(if line.stop_bits == 2 { tokio_serial::StopBits::Two } else { tokio_serial::StopBits::One });
-    Ok(Port::open(&builder)?)
+    let opened = Port::open(&builder)?;
+    ask_for_low_latency(port);
+    Ok(opened)
+}
+
+/// A USB adapter holds bytes back, up to 16 ms, unless its latency timer says 1 ms. Not every adapter has one, and it is often not ours to set
+/// (a udev rule can); replies are right without it, only later.
+fn ask_for_low_latency(port: &Path) {
+    let Some(name) = port.canonicalize().ok().and_then(|real| Some(real.file_name()?.to_owned())) else { return };
+    let timer = Path::new("/sys/bus/usb-serial/devices").join(name).join("latency_timer");
+    if timer.exists()
+        && let Err(error) = std::fs::write(&timer, "1")
+    {
+        tracing::debug!(port = %port.display(), %error, "the adapter's latency timer stays as it is");
+    }
 }
