@@ -168,7 +168,13 @@ async fn start_gateway(folder: &Folder, devices: &Devices, upstream: u16) -> Res
     let store = folder.path().join("store.db");
     let listen = if port::is_free(LISTEN) { LISTEN } else { 0 };
     let places = site::Places { store: &store, listen, meters: &devices.meters, weather: &devices.weather, upstream };
-    Gateway::start(&site::toml(places)).await
+    match Gateway::start(&site::toml(places)).await {
+        // Somebody else was quicker.
+        Err(Error::Gateway(daemon::Error::Broker(broker::Error::Listen { .. }))) => {
+            Gateway::start(&site::toml(site::Places { listen: 0, ..places })).await
+        }
+        started => started,
+    }
 }
 
 #[cfg(test)]
