@@ -34,14 +34,12 @@ pub(super) fn devices(
     let mut done = Vec::new();
     for Bus { name, options } in buses {
         let Some(options) = options else { continue };
+        for (title, arithmetic) in wire::trouble(&options) {
+            let mistake = Mistake::warning(title).note(arithmetic);
+            report.add(&name.span, mistake.help("change the periods, the timeout, or the baud rate on the devices and here"));
+        }
         let is_empty = match &options.protocol {
-            Protocol::ModbusRtu(modbus) => {
-                if let Some(arithmetic) = wire::overload(options.line, &modbus.devices) {
-                    let mistake = Mistake::warning(format!("the bus `{}` cannot carry its schedule", name.value)).note(arithmetic);
-                    report.add(&name.span, mistake.help("poll less often, or raise the baud rate on the devices and here"));
-                }
-                modbus.devices.is_empty()
-            }
+            Protocol::ModbusRtu(modbus) => modbus.devices.is_empty(),
             Protocol::Serial(serial) => serial.devices.is_empty(),
         };
         if is_empty {
@@ -162,7 +160,7 @@ fn modbus_point(mut table: Table<'_>, device_poll: Option<Duration>, own: &mut O
         report.add(&given.span, mistake.expected("type = \"bool\", or no type"));
     }
     if let Some(register) = &register {
-        let words = wire::words(value_type);
+        let words = value_type.registers();
         if u32::from(register.value.address) + u32::from(words) > 65_536 {
             let mistake = Mistake::error(format!("the {words} registers of this value go beyond the last address, 65535"));
             report.add(&register.span, mistake);
