@@ -14,6 +14,7 @@ mod install;
 mod journal;
 mod kill;
 mod lines;
+mod main_job;
 mod modbus_port;
 mod modbus_types;
 mod no_wrong_value;

@@ -65,8 +65,9 @@ impl Rig {
         Publishers::start(self.site.port, LOAD)
     }
 
-    /// Waits until more has gone up than now.
+    /// Waits until the gateway is connected, and then until so many more have gone up.
     pub fn wait_flow(&self, more: usize, within: Duration) {
+        wait_until("a connection to the upstream", within, || self.proxy.connections() > 0);
         let before = self.receiver.count();
         wait_until("messages at the upstream", within, || self.receiver.count() >= before + more);
     }
