@@ -9,6 +9,7 @@ use tidegate::clock;
 use tidegate::model::{Body, Message, Origin, QoS, Sample, Topic, Value, Wall};
 
 use crate::harness::broker::{LocalBroker, options};
+use crate::harness::raw::{Raw, publish as publish_packet};
 use crate::harness::{python, report, wait_until};
 
 const WITHIN: Duration = Duration::from_secs(10);
@@ -93,6 +94,19 @@ fn a_refused_client_is_closed_at_once() {
     stream.read_to_end(&mut answer).expect("it closes the connection");
     assert_eq!(answer, [0x20, 2, 0, 1]);
     assert!(clock::mono().since(asked) < Duration::from_millis(500), "{:?}", clock::mono().since(asked));
+}
+
+/// A held connection is not read, so that its end does not show in what it sends.
+#[test]
+fn the_end_of_a_held_connection_is_seen() {
+    let broker = LocalBroker::start(options(&[&["up"]]));
+    let mut held = Raw::connect(broker.port(), "held");
+    // The outbox has not started: nothing that is owed is applied.
+    held.send(&publish_packet("up", b"", 1));
+    wait_until("it is connected", WITHIN, || broker.status().clients == 1);
+    drop(held);
+    wait_until("its end is seen", WITHIN, || broker.status().clients == 0);
+    assert_eq!(broker.status().received, 0);
 }
 
 #[test]
