@@ -6,6 +6,8 @@ use crate::outbox::schema;
 
 const MS: Duration = Duration::from_millis(1);
 
+type Spoil<'a> = &'a dyn Fn(&Path);
+
 /// Somebody else's hand on the file, while nobody holds it.
 fn edit(path: &Path, sql: &str) {
     let db = Connection::open(path).expect("the file opens");
@@ -54,7 +56,6 @@ fn the_file_has_the_pragmas_of_the_contract_and_is_nobody_elses() {
 #[test]
 fn what_cannot_be_read_is_set_aside_untouched_and_a_fresh_file_is_made() {
     let newer = format!("UPDATE meta SET value = 99, crc = {}", schema::meta_crc("schema", 99));
-    type Spoil<'a> = &'a dyn Fn(&Path);
     let cases: [(&str, Spoil<'_>); 4] = [
         ("damaged", &|path| std::fs::write(path, b"not a database, and long enough to be read as one").expect("written")),
         ("damaged", &|path| edit(path, "UPDATE meta SET value = 99")),
@@ -211,9 +212,9 @@ fn a_backlog_is_trimmed_as_it_drains_and_the_file_shrinks() {
     let grown = std::fs::metadata(&path).expect("it is there").len();
     assert!(rig.status().commits < 100, "{} commits for 100,000 rows", rig.status().commits);
     drop(rig);
-    let asked = std::time::Instant::now();
+    let asked = crate::clock::mono();
     let (file, opened) = recover::open(&path, &["cloud".into()], recover::claim(&path).expect("free"));
-    let took = asked.elapsed();
+    let took = crate::clock::mono().since(asked);
     assert!(took < Duration::from_secs(1), "{took:?} to start with 100,000 rows");
     drop((file, opened));
     let mut rig = Rig::open(&path, &["cloud"]);
