@@ -52,6 +52,7 @@ pub struct Message {
 /// An entry of this life.
 struct Put {
     message: usize,
+    since: Mono,
     owed: UpstreamSet,
     /// Those that have acknowledged it, in a commit or by themselves.
     settled: UpstreamSet,
@@ -70,6 +71,8 @@ struct Life {
     bridges: Vec<Bridge>,
     puts: BTreeMap<EntryId, Put>,
     full: UpstreamSet,
+    /// Until then the disk has an excuse for being late: it failed, or hung.
+    excused_until: Mono,
     /// Something was settled since the last turn.
     settled: bool,
     job: Option<(Job, Option<Trouble>)>,
@@ -143,6 +146,7 @@ fn live(number: u64, disk: &mut Disk, now: Now, random: &mut Random, present: Ve
         bits,
         puts: BTreeMap::new(),
         full: UpstreamSet::EMPTY,
+        excused_until: Mono::ZERO,
         settled: false,
         job: None,
         broken: false,
@@ -257,7 +261,7 @@ impl World {
             self.life.counter += 1;
             let id = EntryId::new(self.life.start.epoch, self.life.counter);
             assert!(self.given.insert((self.life.start.nonce, id)), "{id} was given before");
-            self.life.puts.insert(id, Put { message, owed, settled: UpstreamSet::EMPTY, secured: false });
+            self.life.puts.insert(id, Put { message, since: self.now.mono, owed, settled: UpstreamSet::EMPTY, secured: false });
             entries.push(Entry {
                 id,
                 owed,
@@ -429,6 +433,7 @@ impl World {
     }
 
     fn turn(&mut self) {
+        self.nobody_waits_long();
         loop {
             self.pull();
             let Effects { started: _, secured, full, pages, job, wake } = self.life.ledger.effects(self.now);
@@ -477,6 +482,11 @@ impl World {
             _ => None,
         };
         let micros = if self.random.one_in(100) { 3_000_000 } else { 200 + self.random.below(20_000) };
+        if trouble.is_some() || micros > 1_000_000 {
+            // The longest back-off, or the hang and what it has held up; a device that failed is never asked again.
+            let excused = if trouble == Some(Trouble::Broken) { 1 << 20 } else { 40_000 };
+            self.life.excused_until = self.now.mono + Duration::from_millis(excused);
+        }
         self.life.job = Some((job, trouble));
         self.after(Duration::from_micros(micros), Action::JobDone { life: self.life.number });
     }

@@ -1,9 +1,14 @@
 //! What must be true of a run: after each notice of the outbox, and at the end.
 
+use std::time::Duration;
+
 use tidegate::model::{EntryId, IdRange};
 
-use super::{NAMES, PROGRESS_ROWS, World};
+use super::{NAMES, PROGRESS_ROWS, Put, World};
 use crate::sim::upstream::WINDOW;
+
+/// `ack_wait`, `ack_delay`, and two jobs of the store.
+const WAIT_MAX: Duration = Duration::from_millis(500 + 200 + 50);
 
 /// What a run is like.
 #[derive(Debug, Clone, Copy)]
@@ -76,6 +81,17 @@ impl World {
             self.out.acked += 1;
             self.outstanding[publisher].retain(|m| *m != put.message);
         }
+    }
+
+    /// A publisher has its acknowledgement after `ack_wait` and `ack_delay` at the latest, and the commit that it takes.
+    pub(super) fn nobody_waits_long(&self) {
+        if !self.plan.strict || self.now.mono < self.life.excused_until {
+            return;
+        }
+        let awaited = |put: &&Put| !put.secured && self.messages[put.message].publisher.is_some();
+        let oldest = self.life.puts.values().find(awaited).map_or(self.now.mono, |put| put.since);
+        let waited = self.now.mono.since(oldest);
+        assert!(waited < WAIT_MAX, "a publisher waits for {waited:?}");
     }
 
     pub(super) fn judge(&mut self) {
