@@ -61,3 +61,20 @@ fn a_drain_waits_for_what_is_owed() {
     assert_eq!([client.next(), client.next()], [(PUBACK, vec![0, 1]), (PUBACK, vec![0, 2])]);
     crate::harness::wait_until("the broker ends", crate::harness::broker::DRAIN, || broker.has_ended());
 }
+
+/// Sessions do not outlive the broker, so a will cannot wait for the restart: it is published, and secured, before the broker ends.
+#[test]
+fn a_drain_publishes_the_wills_of_those_who_are_connected() {
+    let mut broker = LocalBroker::start(options(&[&["up/#"]]));
+    broker.from_outbox.blocking_send(OutboxToBroker::Started(Start { epoch: 3, nonce: 9 })).expect("the broker runs");
+    let mut watcher = Raw::connect(broker.port(), "w");
+    watcher.subscribe("up/#", 0);
+    let _device = Raw::connect_with_will(broker.port(), "d", "up/d", b"gone");
+    broker.stop();
+    let entries = next_entries(&mut broker);
+    let will = entries.first().expect("the will is owed to the upstream");
+    assert_eq!((will.topic.as_str(), &will.body.bytes[..]), ("up/d", &b"gone"[..]));
+    broker.from_outbox.blocking_send(OutboxToBroker::Secured(vec![IdRange::one(will.id)])).expect("the broker runs");
+    assert_eq!(watcher.next(), (0x30, b"\0\x04up/dgone".to_vec()), "a local client hears it, too");
+    crate::harness::wait_until("the broker ends", crate::harness::broker::DRAIN, || broker.has_ended());
+}

@@ -43,8 +43,7 @@ pub(super) enum End {
 }
 
 impl End {
-    /// Whether the client's will is published [MQTT-3.1.2-8]. Not at an orderly stop: nobody would be left to hear it, and the gateway's
-    /// restart is not the client's death.
+    /// Whether the client's will is published [MQTT-3.1.2-8]. At an orderly stop all wills have been published before the connections end.
     pub(super) const fn publishes_will(self) -> bool {
         !matches!(self, Self::Disconnect | Self::Stop)
     }
@@ -153,6 +152,11 @@ impl Conns {
 
     pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
         self.slab.get_mut(id.index as usize).filter(|(generation, _)| *generation == id.generation).map(|(_, conn)| conn)
+    }
+
+    /// The wills of all connections that have not ended, which are without one then.
+    pub(super) fn take_wills(&mut self) -> Vec<StoredWill> {
+        self.slab.iter_mut().filter_map(|(_, (_, conn))| conn.will.take()).map(|will| *will).collect()
     }
 
     pub(super) fn remove(&mut self, id: ConnId) {

@@ -146,6 +146,19 @@ impl Broker {
         }
     }
 
+    /// At an orderly stop, after all that was read: to its clients this broker is about to be gone, and no session outlives it, so that the wills
+    /// cannot be put off until the restart (3.1.2.5).
+    pub(super) fn queue_all_wills(&mut self) {
+        for will in self.conns.take_wills() {
+            self.queue_will(will);
+        }
+    }
+
+    /// Nothing is left that a drain waits for: no will that could be published, and nothing on its way to being secured.
+    pub(super) fn is_idle(&self) -> bool {
+        (self.wills.is_empty() || !self.takes_readings()) && self.owed.is_idle()
+    }
+
     /// The session's connection is over.
     fn detach(&mut self, index: SessionIndex) {
         let Some(session) = self.sessions.get_mut(index) else { return };

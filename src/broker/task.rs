@@ -161,6 +161,7 @@ async fn drain(shell: &Rc<Shell>, links: &mut Links, turns: &mut Turns, tasks: &
     }
     turns.watching = false;
     shell.begin_drain();
+    let mut wills_due = true;
     while clock::mono() < deadline {
         while turns.readings.len() < BATCH
             && let Ok(message) = links.inject.try_recv()
@@ -168,7 +169,11 @@ async fn drain(shell: &Rc<Shell>, links: &mut Links, turns: &mut Turns, tasks: &
             turns.readings.push_back(message);
         }
         let applied = turns.readings.is_empty() && shell.unsettled.get() == 0;
-        if applied && shell.broker.borrow().owed.is_idle() {
+        if applied && wills_due {
+            wills_due = false;
+            shell.broker.borrow_mut().queue_all_wills();
+        }
+        if applied && shell.broker.borrow().is_idle() {
             break;
         }
         match clock::before(deadline, turns.step(shell, links)).await {

@@ -102,7 +102,8 @@ mod tests {
             upstreams: vec![UpstreamStatus { state: UpstreamState::Connected, ..UpstreamStatus::default() }],
         };
         assert!(is_ok(&good()));
-        let spoil: [(&str, fn(&mut Status)); 6] = [
+        type Spoil = fn(&mut Status);
+        let spoil: [(&str, Spoil); 6] = [
             ("port closed", |s| s.buses[0].open = false),
             ("device bad", |s| s.buses[0].devices[0].state = DeviceState::Bad),
             ("store full", |s| s.outbox.store = StoreState::Full),

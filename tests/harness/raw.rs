@@ -19,11 +19,22 @@ pub struct Raw {
 impl Raw {
     /// Connected with a clean session, without keep-alive.
     pub fn connect(port: u16, client: &str) -> Self {
+        Self::greet(port, &packet(0x10, &[&string("MQTT"), &[4, 2, 0, 0], &string(client)]))
+    }
+
+    /// The same, with a will at QoS 1.
+    pub fn connect_with_will(port: u16, client: &str, topic: &str, body: &[u8]) -> Self {
+        let body_length = u16::try_from(body.len()).expect("a short will").to_be_bytes();
+        let will = [&string(topic), &body_length[..], body].concat();
+        Self::greet(port, &packet(0x10, &[&string("MQTT"), &[4, 0x0e, 0, 0], &string(client), &will]))
+    }
+
+    fn greet(port: u16, connect: &[u8]) -> Self {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the broker listens");
         stream.set_read_timeout(Some(WITHIN)).expect("a timeout");
         stream.set_nodelay(true).expect("an option");
         let mut raw = Self { stream, seen: Vec::new() };
-        raw.send(&packet(0x10, &[&string("MQTT"), &[4, 2, 0, 0], &string(client)]));
+        raw.send(connect);
         assert_eq!(raw.next(), (0x20, vec![0, 0]), "CONNACK");
         raw
     }
