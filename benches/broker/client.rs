@@ -12,9 +12,10 @@ use rustix::time::Timespec;
 
 /// Bytes of every message's body; the first eight are the publisher's number and the message's.
 pub const PAYLOAD: usize = 64;
-pub const TOPIC: &str = "bench/line-1/value";
-/// Messages that a publisher hands to its socket at once.
-const BATCH: u32 = 50;
+/// What receivers subscribe to.
+const FILTER: &str = "bench/+/+";
+/// Each publisher goes round so many topics of its own, as a device with its points does: no broker lives off the last lookup.
+const TOPICS: u32 = 8;
 /// Longest silence before what has not come counts as lost.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 const READ_BUFFER: usize = 256 << 10;
@@ -31,7 +32,9 @@ pub struct Load {
     pub qos: u8,
     /// Messages a publisher.
     pub messages: u32,
-    /// Messages of all publishers that a receiver may not have yet.
+    /// Messages that a publisher hands to its socket at once.
+    pub batch: u32,
+    /// Messages of all publishers that a receiver may not have yet; at least `batch`.
     pub window: u64,
 }
 
@@ -74,7 +77,7 @@ impl Gate {
 /// Connects everybody to `broker`, calls `start` once all are subscribed, runs the load, and returns when all has come or nothing comes any more.
 pub fn run(broker: SocketAddr, load: Load, start: impl FnOnce()) -> io::Result<Outcome> {
     let receivers = (0..load.subscribers)
-        .map(|n| Receiver::subscribe(broker, &format!("receiver-{n}"), TOPIC, load.qos))
+        .map(|n| Receiver::subscribe(broker, &format!("receiver-{n}"), FILTER, load.qos))
         .collect::<io::Result<Vec<_>>>()?;
     let sockets = (0..load.publishers).map(|n| connect(broker, &format!("publisher-{n}"))).collect::<io::Result<Vec<_>>>()?;
     start();
@@ -100,19 +103,20 @@ pub fn run(broker: SocketAddr, load: Load, start: impl FnOnce()) -> io::Result<O
 
 fn publish(mut socket: TcpStream, publisher: u32, load: Load, gate: &Gate) -> io::Result<()> {
     let mut output = Vec::new();
+    let topics: Vec<String> = (0..TOPICS).map(|point| format!("bench/line-{publisher}/value-{point}")).collect();
     let mut acks = Acks::default();
     let mut next = 0;
     while next < load.messages {
-        let batch = BATCH.min(load.messages - next);
+        let batch = load.batch.min(load.messages - next);
         gate.take(batch.into(), load.window);
         output.clear();
         for message in next..next + batch {
-            put_publish(&mut output, publisher, message, load.qos);
+            put_publish(&mut output, &topics[(message % TOPICS) as usize], [publisher, message], load.qos);
         }
         socket.write_all(&output)?;
         next += batch;
         if load.qos > 0 {
-            acks.wait(&mut socket, next.saturating_sub(BATCH))?;
+            acks.wait(&mut socket, next.saturating_sub(load.batch))?;
         }
     }
     if load.qos > 0 { acks.wait(&mut socket, load.messages) } else { Ok(()) }
@@ -260,9 +264,9 @@ fn connect(broker: SocketAddr, client_id: &str) -> io::Result<TcpStream> {
     Ok(socket)
 }
 
-fn put_publish(output: &mut Vec<u8>, publisher: u32, message: u32, qos: u8) {
-    let mut body = Vec::with_capacity(2 + TOPIC.len() + 2 + PAYLOAD);
-    put_text(&mut body, TOPIC);
+fn put_publish(output: &mut Vec<u8>, topic: &str, [publisher, message]: [u32; 2], qos: u8) {
+    let mut body = Vec::with_capacity(2 + topic.len() + 2 + PAYLOAD);
+    put_text(&mut body, topic);
     if qos > 0 {
         // Never 0, and not used again before 65,535 others.
         body.extend(u16::try_from(message % 0xFFFF + 1).expect("at most 65,535").to_be_bytes());

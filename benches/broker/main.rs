@@ -26,10 +26,11 @@ const RUNS: usize = 3;
 const STARTS: usize = 10;
 const MEMORY_AFTER: Duration = Duration::from_secs(60);
 
-const CASES: [(&str, Load); 3] = [
-    ("fan-in 10 → 1, QoS 0", Load { publishers: 10, subscribers: 1, qos: 0, messages: 100_000, window: 2_000 }),
-    ("fan-in 10 → 1, QoS 1", Load { publishers: 10, subscribers: 1, qos: 1, messages: 50_000, window: 2_000 }),
-    ("fan-out 1 → 50, QoS 0", Load { publishers: 1, subscribers: 50, qos: 0, messages: 40_000, window: 1_000 }),
+const CASES: [(&str, Load); 4] = [
+    ("fan-in 10 → 1, QoS 0", Load { publishers: 10, subscribers: 1, qos: 0, messages: 100_000, batch: 50, window: 2_000 }),
+    ("fan-in 10 → 1, QoS 1", Load { publishers: 10, subscribers: 1, qos: 1, messages: 50_000, batch: 50, window: 2_000 }),
+    ("fan-out 1 → 50, QoS 0", Load { publishers: 1, subscribers: 50, qos: 0, messages: 40_000, batch: 50, window: 1_000 }),
+    ("one at a time 1 → 1, QoS 0", Load { publishers: 1, subscribers: 1, qos: 0, messages: 20_000, batch: 1, window: 1 }),
 ];
 
 #[derive(Debug, Clone, Copy)]
