@@ -167,11 +167,29 @@ fn a_file_that_cannot_be_read_is_one_error() {
         (absent.as_path(), "No such file or directory (os error 2)"),
         (not_utf8.as_path(), "line 2 is not UTF-8"),
         (folder.path(), "it is a folder"),
+        (Path::new("/dev/zero"), "it has more than 4194304 bytes"),
     ] {
         let output = tidegate(&["check"], file);
         assert_eq!(text(&output.stderr), format!("error: cannot read {}: {cause}\n", file.display()));
         assert_eq!(output.status.code(), Some(2));
     }
+}
+
+/// `tidegate check | head -0`, and a standard error that is gone.
+#[test]
+fn a_reader_that_has_gone_is_no_crash() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (good, bad) = (folder.path().join("good.toml"), folder.path().join("bad.toml"));
+    std::fs::write(&good, "[gateway]\nid = \"g\"\n").expect("the file is written");
+    std::fs::write(&bad, "[gateway]\n").expect("the file is written");
+    for (file, code) in [(&good, 0), (&bad, 2)] {
+        let gone = || std::io::pipe().expect("a pipe").1;
+        let status = command(&["check"]).arg(file).stdout(gone()).stderr(gone()).status().expect("it runs");
+        assert_eq!(status.code(), Some(code), "{status}");
+    }
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("the device is there");
+    let status = command(&["check"]).arg(&good).stdout(full).status().expect("it runs");
+    assert_eq!(status.code(), Some(1), "what could not be written was not said: {status}");
 }
 
 #[test]

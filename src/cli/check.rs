@@ -16,8 +16,8 @@ pub struct Arguments {
 pub fn check(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let site = config::load(&arguments.file).map_err(Failure::wrong)?;
     for warning in &site.warnings {
-        eprintln!("{warning}\n");
+        super::complain(&format!("{warning}\n"));
     }
-    println!("{}", site.summary());
+    super::answer(&format!("{}\n", site.summary()))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -13,6 +13,7 @@ mod status;
 
 use std::error::Error;
 use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -76,9 +77,23 @@ pub fn main() -> ExitCode {
         Command::Demo(arguments) => demo::demo(&arguments),
     };
     done.unwrap_or_else(|failure| {
-        eprintln!("{}", chain(failure.error.as_ref()));
+        complain(&chain(failure.error.as_ref()));
         ExitCode::from(failure.code)
     })
+}
+
+/// Writes a command's answer to standard output. A reader that has read enough (`| head -1`) is no failure; a full disk is.
+fn answer(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a line to standard error. When nobody reads it, the exit code still says it.
+fn complain(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// A gateway with a dead thread would look alive. The release profile aborts by itself; this holds for every other build, too.

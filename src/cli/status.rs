@@ -22,11 +22,7 @@ pub struct Arguments {
 pub fn status(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let path = arguments.socket.clone().unwrap_or_else(control::default_path);
     let status = control::ask_status(&path).map_err(Failure::new)?;
-    if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&status).map_err(Failure::new)?);
-    } else {
-        print!("{}", text(&status));
-    }
+    super::answer(&if arguments.json { serde_json::to_string_pretty(&status).map_err(Failure::new)? + "\n" } else { text(&status) })?;
     Ok(ExitCode::from(u8::from(!status.ok)))
 }
 

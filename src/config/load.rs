@@ -1,5 +1,7 @@
 //! Reads the site's file, and asks what of the process matters to it.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::{Environment, Errors, Site, parse};
@@ -18,11 +20,12 @@ pub fn load(path: &Path) -> Result<Site, Errors> {
     if metadata.is_dir() {
         return Err(unreadable(&"it is a folder"));
     }
-    let length = metadata.len();
-    if length > FILE_MAX {
-        return Err(unreadable(&format_args!("it has {length} bytes, a site's file at most {FILE_MAX}")));
+    // The length that the kernel tells says nothing of a pipe or a device.
+    let mut bytes = Vec::new();
+    File::open(path).and_then(|file| file.take(FILE_MAX + 1).read_to_end(&mut bytes)).map_err(|error| unreadable(&error))?;
+    if bytes.len() as u64 > FILE_MAX {
+        return Err(unreadable(&format_args!("it has more than {FILE_MAX} bytes")));
     }
-    let bytes = std::fs::read(path).map_err(|error| unreadable(&error))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let line = error.as_bytes().iter().take(error.utf8_error().valid_up_to()).filter(|b| **b == b'\n').count() + 1;
         unreadable(&format_args!("line {line} is not UTF-8"))
