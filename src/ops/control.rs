@@ -3,7 +3,7 @@
 //! Requests: `status` → [`Status`]. Anything else → `{"error":"…"}`. One request a connection; the folder's and the socket's modes say who may ask.
 
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -48,10 +48,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// Makes the folder if it is not there, and takes the place of a socket that nobody listens on.
+    /// Makes the folder if it is not there, and takes the place of a socket that nobody listens on, but not of anything else.
     ///
     /// # Errors
-    /// The folder or the socket cannot be made, or another process listens on it.
+    /// The folder or the socket cannot be made, another process listens on it, or something else is there.
     pub fn bind(path: &Path) -> Result<Self, Error> {
         let fail = |source| Error::Bind { path: path.to_owned(), source };
         if let Some(folder) = path.parent() {
@@ -60,10 +60,11 @@ impl Server {
         if std::os::unix::net::UnixStream::connect(path).is_ok() {
             return Err(fail(io::Error::new(io::ErrorKind::AddrInUse, "another process listens on it")));
         }
-        if let Err(error) = std::fs::remove_file(path)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            return Err(fail(error));
+        match std::fs::symlink_metadata(path) {
+            Ok(there) if there.file_type().is_socket() => std::fs::remove_file(path).map_err(fail)?,
+            Ok(_) => return Err(fail(io::Error::new(io::ErrorKind::AlreadyExists, "what is there is no socket"))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(fail(error)),
         }
         let listener = UnixListener::bind(path).map_err(fail)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(fail)?;
@@ -129,4 +130,23 @@ pub fn ask_status(path: &Path) -> Result<Status, Error> {
         return Err(fail(io::ErrorKind::UnexpectedEof.into()));
     }
     serde_json::from_str(&line).map_err(Error::Form)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_socket_that_nobody_listens_on_is_replaced() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("new/control.sock");
+        let first = Server::bind(&path).expect("a fresh place");
+        assert!(Server::bind(&path).is_err(), "somebody listens");
+        drop(first);
+        drop(std::os::unix::net::UnixListener::bind(&path).expect("a socket whose process is gone"));
+        drop(Server::bind(&path).expect("nobody listens"));
+        std::fs::write(&path, "a file").expect("a file");
+        assert!(Server::bind(&path).is_err(), "a file is in the way");
+        assert_eq!(std::fs::read_to_string(&path).expect("it is still there"), "a file");
+    }
 }
