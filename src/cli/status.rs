@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::Failure;
-use crate::model::status::{BusStatus, DeviceState, OutboxStatus, Status, StoreState, UpstreamState, UpstreamStatus};
+use crate::model::status::{BrokerStatus, BusStatus, DeviceState, OutboxStatus, Status, StoreState, UpstreamState, UpstreamStatus};
 use crate::ops::control;
 
 #[derive(Debug, clap::Args)]
@@ -31,35 +31,41 @@ fn text(status: &Status) -> String {
     let mut page = String::new();
     // Writing to a String cannot fail.
     let _ = writeln!(page, "{} · tidegate {} · up {}", status.gateway, status.version, age(status.uptime_ms));
-    let broker = &status.broker;
-    line(
-        &mut page,
-        true,
-        "broker",
-        &format!(
-            "{} · {} clients, {} received, {} delivered",
-            broker.listeners.join(" "),
-            broker.clients,
-            broker.received,
-            broker.delivered
-        ),
-    );
-    if broker.dropped_overflow > 0 {
-        line(
-            &mut page,
-            false,
-            "",
-            &format!("{} readings or QoS 0 messages dropped: there was no room to keep them", broker.dropped_overflow),
-        );
+    if answers(&mut page, status, "broker", "broker") {
+        broker_lines(&mut page, &status.broker);
     }
     for bus in &status.buses {
-        bus_lines(&mut page, bus);
+        if answers(&mut page, status, &format!("bus:{}", bus.name), &format!("bus {}", bus.name)) {
+            bus_lines(&mut page, bus);
+        }
     }
-    outbox_lines(&mut page, &status.outbox);
+    if answers(&mut page, status, "outbox", "outbox") {
+        outbox_lines(&mut page, &status.outbox);
+    }
     for upstream in &status.upstreams {
-        upstream_lines(&mut page, upstream);
+        if answers(&mut page, status, &format!("bridge:{}", upstream.name), &format!("upstream {}", upstream.name)) {
+            upstream_lines(&mut page, upstream);
+        }
     }
     page
+}
+
+/// Whether `part` has answered. If not, this is all that there is to say of it.
+fn answers(page: &mut String, status: &Status, part: &str, what: &str) -> bool {
+    let silent = status.silent.iter().any(|name| name == part);
+    if silent {
+        line(page, false, what, "does not answer");
+    }
+    !silent
+}
+
+fn broker_lines(page: &mut String, broker: &BrokerStatus) {
+    let BrokerStatus { clients, received, delivered, dropped_overflow: dropped, .. } = broker;
+    let listeners = broker.listeners.join(" ");
+    line(page, true, "broker", &format!("{listeners} · {clients} clients, {received} received, {delivered} delivered"));
+    if *dropped > 0 {
+        line(page, false, "", &format!("{dropped} readings or QoS 0 messages dropped since the start: there was no room to keep them"));
+    }
 }
 
 fn line(page: &mut String, good: bool, what: &str, text: &str) {
@@ -71,7 +77,7 @@ fn bus_lines(page: &mut String, bus: &BusStatus) {
     let error = bus.last_error.as_deref().filter(|_| !bus.open).map(|e| format!(": {e}")).unwrap_or_default();
     line(page, bus.open, &format!("bus {}", bus.name), &format!("{} {state}{error}", bus.port));
     if bus.dropped > 0 {
-        line(page, false, "", &format!("{} readings dropped on their way to the broker", bus.dropped));
+        line(page, false, "", &format!("{} readings dropped since the start, on their way to the broker", bus.dropped));
     }
     for device in &bus.devices {
         let state = match device.state {
@@ -156,7 +162,8 @@ mod tests {
             gateway: "plant-7".into(),
             uptime_ms: 61_000,
             ok: false,
-            broker: crate::model::status::BrokerStatus::default(),
+            silent: vec!["broker".into(), "bridge:spare".into()],
+            broker: BrokerStatus::default(),
             buses: vec![BusStatus {
                 name: "meters".into(),
                 port: "/dev/ttyS0".into(),
@@ -164,13 +171,20 @@ mod tests {
                 ..BusStatus::default()
             }],
             outbox: OutboxStatus { store: StoreState::Full, ..OutboxStatus::default() },
-            upstreams: vec![UpstreamStatus { name: "cloud".into(), state: UpstreamState::Connected, ..UpstreamStatus::default() }],
+            upstreams: vec![
+                UpstreamStatus { name: "cloud".into(), state: UpstreamState::Connected, ..UpstreamStatus::default() },
+                UpstreamStatus { name: "spare".into(), ..UpstreamStatus::default() },
+            ],
         };
         let page = text(&status);
         let bad: Vec<_> = page.lines().filter(|l| l.starts_with('!')).collect();
-        assert_eq!(bad.len(), 2, "{page}");
-        assert!(bad[0].contains("bus meters") && bad[0].contains("No such file"), "{page}");
-        assert!(bad[1].contains("disk full"), "{page}");
+        let wants = [
+            "! broker                   does not answer",
+            "! bus meters               /dev/ttyS0 closed: No such file",
+            "! outbox                   disk full",
+            "! upstream spare           does not answer",
+        ];
+        assert!(bad.len() == wants.len() && bad.iter().zip(wants).all(|(line, want)| line.starts_with(want)), "{page}");
         assert!(page.starts_with("plant-7 · tidegate 1 · up 1 min\n"), "{page}");
     }
 

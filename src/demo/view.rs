@@ -145,6 +145,7 @@ mod tests {
             gateway: "demo".to_owned(),
             uptime_ms: 0,
             ok: true,
+            silent: Vec::new(),
             broker: BrokerStatus { owed: 57, ..BrokerStatus::default() },
             buses: Vec::new(),
             outbox: OutboxStatus { entries: 2, rows: 9, commits: 3, ..OutboxStatus::default() },

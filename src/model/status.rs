@@ -10,6 +10,8 @@ pub struct Status {
     pub uptime_ms: u64,
     /// Nothing below is bad.
     pub ok: bool,
+    /// Parts that did not answer in time, as `broker` or `bus:meters`; what is said of them below are zeros.
+    pub silent: Vec<String>,
     pub broker: BrokerStatus,
     pub buses: Vec<BusStatus>,
     pub outbox: OutboxStatus,

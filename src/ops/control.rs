@@ -125,7 +125,11 @@ pub fn ask_status(path: &Path) -> Result<Status, Error> {
     stream.set_write_timeout(Some(ANSWER_TIMEOUT)).map_err(fail)?;
     stream.write_all(b"status\n").map_err(fail)?;
     let mut line = String::new();
-    BufReader::new(stream).read_line(&mut line).map_err(fail)?;
+    BufReader::new(stream).read_line(&mut line).map_err(|error| {
+        // What a read that has timed out is called is the kernel's business.
+        let late = error.kind() == io::ErrorKind::WouldBlock;
+        fail(if late { io::Error::new(io::ErrorKind::TimedOut, format!("no word in {} s", ANSWER_TIMEOUT.as_secs())) } else { error })
+    })?;
     if line.is_empty() {
         return Err(fail(io::ErrorKind::UnexpectedEof.into()));
     }

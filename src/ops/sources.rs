@@ -20,7 +20,7 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Asks every part; one that has not answered by `deadline` is shown with [`NO_ANSWER`] and makes the whole not ok.
+    /// Asks every part; one that has not answered by `deadline` is named in [`Status::silent`] and makes the whole not ok.
     pub async fn collect(&self, deadline: Mono) -> Status {
         // All are asked before any is waited for: one that hangs must not use up the others' time.
         let broker = ask(&self.broker);
@@ -28,42 +28,44 @@ impl Sources {
         let outbox = ask(&self.outbox);
         let upstreams: Vec<_> = self.upstreams.iter().map(|(name, upstream)| (name, ask(upstream))).collect();
 
-        let broker = answer(broker, deadline).await;
-        let broker_silent = broker.is_none();
-        let outbox = answer(outbox, deadline)
-            .await
-            .unwrap_or_else(|| OutboxStatus { alarms: vec![format!("outbox: {NO_ANSWER}")], ..OutboxStatus::default() });
+        let mut silent = Vec::new();
+        let mut or_silent = |part: &str| silent.push(part.to_owned());
+        let broker = answer(broker, deadline).await.unwrap_or_else(|| {
+            or_silent("broker");
+            BrokerStatus::default()
+        });
+        let outbox = answer(outbox, deadline).await.unwrap_or_else(|| {
+            or_silent("outbox");
+            OutboxStatus::default()
+        });
         let mut status = Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             gateway: self.gateway.clone(),
             uptime_ms: u64::try_from(clock::mono().since(self.started).as_millis()).unwrap_or(u64::MAX),
             ok: false,
-            broker: broker.unwrap_or_default(),
+            silent: Vec::new(),
+            broker,
             buses: Vec::with_capacity(buses.len()),
             outbox,
             upstreams: Vec::with_capacity(upstreams.len()),
         };
         for (name, bus) in buses {
-            status.buses.push(answer(bus, deadline).await.unwrap_or_else(|| BusStatus {
-                name: name.clone(),
-                last_error: Some(NO_ANSWER.to_owned()),
-                ..BusStatus::default()
+            status.buses.push(answer(bus, deadline).await.unwrap_or_else(|| {
+                or_silent(&format!("bus:{name}"));
+                BusStatus { name: name.clone(), ..BusStatus::default() }
             }));
         }
         for (name, upstream) in upstreams {
-            status.upstreams.push(answer(upstream, deadline).await.unwrap_or_else(|| UpstreamStatus {
-                name: name.clone(),
-                last_error: Some(NO_ANSWER.to_owned()),
-                ..UpstreamStatus::default()
+            status.upstreams.push(answer(upstream, deadline).await.unwrap_or_else(|| {
+                or_silent(&format!("bridge:{name}"));
+                UpstreamStatus { name: name.clone(), ..UpstreamStatus::default() }
             }));
         }
-        status.ok = !broker_silent && is_ok(&status);
+        status.silent = silent;
+        status.ok = is_ok(&status);
         status
     }
 }
-
-/// What stands in the place of a part's own words.
-pub const NO_ANSWER: &str = "does not answer";
 
 /// A part whose queue of questions is full has not answered the last ones either.
 fn ask<T>(part: &mpsc::Sender<Query<T>>) -> Option<oneshot::Receiver<T>> {
@@ -76,10 +78,13 @@ async fn answer<T>(asked: Option<oneshot::Receiver<T>>, deadline: Mono) -> Optio
     clock::before(deadline, asked?).await?.ok()
 }
 
-/// Nothing that wants a person: every port open, no device bad, the store good and without alarms, every upstream connected.
+/// Nothing that wants a person: every part answers, every port open, no device bad, the store good and without alarms, every upstream connected,
+/// and nothing dropped since the start: a loss stays until somebody has seen it and restarts.
 fn is_ok(status: &Status) -> bool {
     let device_ok = |d: &DeviceStatus| d.state != DeviceState::Bad;
-    status.buses.iter().all(|bus| bus.open && bus.devices.iter().all(device_ok))
+    status.silent.is_empty()
+        && status.broker.dropped_overflow == 0
+        && status.buses.iter().all(|bus| bus.open && bus.dropped == 0 && bus.devices.iter().all(device_ok))
         && status.outbox.store == StoreState::Good
         && status.outbox.alarms.is_empty()
         && status.upstreams.iter().all(|upstream| upstream.state == UpstreamState::Connected)
@@ -89,6 +94,8 @@ fn is_ok(status: &Status) -> bool {
 mod tests {
     use super::*;
 
+    type Spoil = fn(&mut Status);
+
     #[test]
     fn anything_bad_makes_the_whole_not_ok() {
         let good = || Status {
@@ -96,14 +103,17 @@ mod tests {
             gateway: String::new(),
             uptime_ms: 0,
             ok: true,
+            silent: Vec::new(),
             broker: BrokerStatus::default(),
             buses: vec![BusStatus { open: true, devices: vec![DeviceStatus::default()], ..BusStatus::default() }],
             outbox: OutboxStatus::default(),
             upstreams: vec![UpstreamStatus { state: UpstreamState::Connected, ..UpstreamStatus::default() }],
         };
         assert!(is_ok(&good()));
-        type Spoil = fn(&mut Status);
-        let spoil: [(&str, Spoil); 6] = [
+        let spoil: &[(&str, Spoil)] = &[
+            ("silent part", |s| s.silent.push("broker".to_owned())),
+            ("readings dropped at a bus", |s| s.buses[0].dropped = 1),
+            ("readings dropped at the broker", |s| s.broker.dropped_overflow = 1),
             ("port closed", |s| s.buses[0].open = false),
             ("device bad", |s| s.buses[0].devices[0].state = DeviceState::Bad),
             ("store full", |s| s.outbox.store = StoreState::Full),
@@ -116,5 +126,22 @@ mod tests {
             spoil(&mut status);
             assert!(!is_ok(&status), "{what}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_part_that_does_not_answer_is_named() {
+        fn deaf<T>() -> mpsc::Sender<Query<T>> {
+            mpsc::channel(1).0
+        }
+        let sources = Sources {
+            gateway: "plant-7".to_owned(),
+            started: clock::mono(),
+            broker: deaf(),
+            buses: vec![("meters".to_owned(), deaf())],
+            outbox: deaf(),
+            upstreams: vec![("cloud".to_owned(), deaf())],
+        };
+        let status = sources.collect(clock::mono()).await;
+        assert_eq!((status.ok, status.silent.join(" ").as_str()), (false, "broker outbox bus:meters bridge:cloud"));
     }
 }
