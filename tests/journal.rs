@@ -4,7 +4,8 @@
 use std::io::Read;
 use std::process::{Command, Stdio};
 
-/// $1: the binary, $2: the site's file. Prints every datagram that the gateway sends to the journal; ends when one says `ready`.
+/// $1: the binary, $2: the site's file. Prints every datagram that the gateway sends to the journal; ends when one says that
+/// the control socket cannot be made, which is wanted here for its error.
 const SCRIPT: &str = r#"
 mount -t tmpfs none /run && mkdir -p /run/systemd/journal || exit 90
 exec 3> >(cat > /dev/null)
@@ -14,13 +15,13 @@ journal = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 journal.bind("/run/systemd/journal/socket")
 journal.settimeout(10)
 stderr = os.fstat(3)
-env = dict(os.environ, JOURNAL_STREAM=f"{stderr.st_dev}:{stderr.st_ino}")
+env = dict(os.environ, RUNTIME_DIRECTORY="/proc/absent", JOURNAL_STREAM=f"{stderr.st_dev}:{stderr.st_ino}")
 gateway = subprocess.Popen([sys.argv[1], "run", "--config", sys.argv[2]], stderr=3, env=env)
 try:
     while True:
         packet = journal.recv(65536)
         sys.stdout.buffer.write(packet + b"\n")
-        if b"MESSAGE=ready\n" in packet or b"MESSAGE\n\x05\0\0\0\0\0\0\0ready\n" in packet:
+        if b"without a control socket" in packet:
             break
 finally:
     sys.stdout.flush()
@@ -48,6 +49,10 @@ fn log_fields_are_fields_in_the_journal() {
     let seen = String::from_utf8_lossy(&seen);
     assert!(status.success(), "{status}\n{seen}");
     assert!(seen.contains("GATEWAY=plant-7") || field(&seen, "GATEWAY", "plant-7"), "no field GATEWAY:\n{seen}");
+    // journalctl shows the message alone.
+    assert!(seen.contains("ready gateway=plant-7"), "{seen}");
+    let cause = "error=cannot open the control socket /proc/absent/control.sock: No such file or directory";
+    assert!(seen.contains(cause), "an error without its cause:\n{seen}");
     assert!(seen.contains("SYSLOG_IDENTIFIER=tidegate") || field(&seen, "SYSLOG_IDENTIFIER", "tidegate"), "{seen}");
 }
 

@@ -37,7 +37,8 @@ pub fn init(default: Level) {
     }
 }
 
-/// tracing → the journal. `tracing`'s own `log` feature would flatten the fields into the message.
+/// tracing → the journal. `tracing`'s own `log` feature would flatten the fields into the message. Here they are fields; and they stand behind the
+/// message, too, since `journalctl` shows nothing else: "the device does not answer" must say which.
 struct Journal {
     logger: JournalLog,
 }
@@ -49,7 +50,7 @@ impl<S: Subscriber> Layer<S> for Journal {
         let metadata = event.metadata();
         self.logger.log(
             &log::Record::builder()
-                .args(format_args!("{}", fields.message))
+                .args(format_args!("{}{}", fields.message, fields.shown))
                 .level(level(metadata))
                 .target(metadata.target())
                 .module_path(metadata.module_path())
@@ -75,6 +76,16 @@ fn level(metadata: &Metadata<'_>) -> log::Level {
 struct Fields {
     message: String,
     pairs: Vec<(&'static str, String)>,
+    /// The pairs as on the console: ` name=value name=value`.
+    shown: String,
+}
+
+impl Fields {
+    fn push(&mut self, name: &'static str, value: String) {
+        // Writing to a String cannot fail.
+        let _ = write!(self.shown, " {name}={value}");
+        self.pairs.push((name, value));
+    }
 }
 
 impl Visit for Fields {
@@ -82,8 +93,20 @@ impl Visit for Fields {
         if field.name() == "message" {
             self.message.push_str(value);
         } else {
-            self.pairs.push((field.name(), value.to_owned()));
+            self.push(field.name(), value.to_owned());
         }
+    }
+
+    /// With its causes, which the trait's own way leaves out.
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        let mut chain = value.to_string();
+        let mut source = value.source();
+        while let Some(cause) = source {
+            // Writing to a String cannot fail.
+            let _ = write!(chain, ": {cause}");
+            source = cause.source();
+        }
+        self.push(field.name(), chain);
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
@@ -91,7 +114,7 @@ impl Visit for Fields {
             // Writing to a String cannot fail.
             let _ = write!(self.message, "{value:?}");
         } else {
-            self.pairs.push((field.name(), format!("{value:?}")));
+            self.push(field.name(), format!("{value:?}"));
         }
     }
 }
