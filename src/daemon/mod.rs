@@ -67,7 +67,7 @@ pub enum Error {
     Outbox(#[from] outbox::Error),
     #[error("{part} ended by itself")]
     Ended { part: String },
-    #[error("the drain was not over after {} s: {part} did not end", DRAIN_DEADLINE.as_secs())]
+    #[error("{part} did not end within its share of the {} s that a drain may take", DRAIN_DEADLINE.as_secs())]
     Drain { part: String },
 }
 
