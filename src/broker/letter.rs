@@ -124,6 +124,11 @@ impl<'a> Letter<'a> {
         }
     }
 
+    /// Whether each receiver gets a copy of the body.
+    pub(super) fn is_small(&self) -> bool {
+        self.text_or_body_len() <= COPY_MAX
+    }
+
     /// Whether a retained message is cleared by it.
     pub(super) fn is_empty(&self) -> bool {
         match self.source {

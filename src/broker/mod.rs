@@ -80,7 +80,7 @@ pub struct Limits {
     pub output_max: usize,
     /// Messages that a session queues; beyond it its oldest not in flight is dropped and counted.
     pub session_queue: usize,
-    /// Bytes that a session queues; as for `session_queue`.
+    /// Bytes that a session queues; as for `session_queue`. As many may be in flight to its client, to be sent again; what comes then is queued.
     pub session_queue_bytes: usize,
     /// QoS 1 and 2 messages in flight to a client, and unacknowledged from a client; a connection at its limit is not parsed.
     pub receive_maximum: u16,

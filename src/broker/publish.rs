@@ -182,7 +182,7 @@ impl Broker {
     }
 
     fn deliver_to(&mut self, sub: Sub, letter: &mut Letter<'_>, delivery: &mut Delivery) {
-        let limits = self.queue_limits();
+        let (limits, window) = (self.queue_limits(), self.window());
         let Some(session) = self.sessions.get_mut(sub.session) else { return };
         let acknowledged = sub.qos.min(letter.qos) != QoS::AtMostOnce;
         let conn = session.conn.and_then(|id| Some((id, self.conns.get_mut(id)?)));
@@ -209,8 +209,10 @@ impl Broker {
                 return;
             }
         } else {
-            let direct = keeps_up && session.queue.len() == 0;
-            if let Some(packet_id) = if direct { session.inflight.take_id(self.limits.receive_maximum) } else { None } {
+            // What a session keeps to send again stays in memory until it is acknowledged, however fast its client reads.
+            let keepable = session.clean || !over || (session.inflight.is_empty() && letter.is_small());
+            let direct = keeps_up && keepable && session.queue.len() == 0;
+            if let Some(packet_id) = if direct { session.inflight.take_id(window) } else { None } {
                 letter.push_to(&mut conn.out, Some(packet_id), &self.budget);
                 let message = (!session.clean).then(|| letter.stored(&self.budget));
                 session.inflight.push(packet_id, PUBLISH_QOS1, message, &self.budget);

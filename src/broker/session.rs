@@ -31,6 +31,16 @@ pub(super) struct Session {
 pub(super) struct Inflight {
     last_id: u16,
     sent: VecDeque<Sent>,
+    /// Of the messages that are kept to be sent again.
+    bytes: usize,
+}
+
+/// What may be in flight to one client.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Window {
+    pub(super) messages: u16,
+    /// Of what is kept to be sent again; a single message always fits.
+    pub(super) bytes: usize,
 }
 
 #[derive(Debug)]
@@ -42,9 +52,13 @@ struct Sent {
 }
 
 impl Inflight {
-    /// A packet id for one more message, `None` while `max` are in flight. Ids go round; the oldest in flight is the first that would be met.
-    pub(super) fn take_id(&mut self, max: u16) -> Option<u16> {
-        if self.sent.len() >= usize::from(max) {
+    pub(super) fn is_empty(&self) -> bool {
+        self.sent.is_empty()
+    }
+
+    /// A packet id for one more message, `None` while the window is full. Ids go round; the oldest in flight is the first that would be met.
+    pub(super) fn take_id(&mut self, window: Window) -> Option<u16> {
+        if self.sent.len() >= usize::from(window.messages) || self.bytes >= window.bytes.max(1) {
             return None;
         }
         let id = self.last_id.checked_add(1).unwrap_or(1);
@@ -57,8 +71,9 @@ impl Inflight {
 
     /// The message with the id that was just taken is sent.
     pub(super) fn push(&mut self, packet_id: u16, first: u8, message: Option<Rc<Stored>>, budget: &Budget) {
-        if message.is_some() {
+        if let Some(message) = &message {
             budget.add(RECEIVER_OVERHEAD);
+            self.bytes += message.len();
         }
         self.sent.push_back(Sent { packet_id, first, message });
     }
@@ -71,8 +86,9 @@ impl Inflight {
     /// The client has it. False if it was not in flight: a late answer of an earlier connection, which means nothing.
     pub(super) fn acknowledge(&mut self, packet_id: u16, budget: &Budget) -> bool {
         let Some(at) = self.sent.iter().position(|s| s.packet_id == packet_id) else { return false };
-        if self.sent.remove(at).is_some_and(|sent| sent.message.is_some()) {
+        if let Some(message) = self.sent.remove(at).and_then(|sent| sent.message) {
             budget.sub(RECEIVER_OVERHEAD);
+            self.bytes -= message.len();
         }
         if self.sent.is_empty() && self.sent.capacity() > 64 {
             self.sent = VecDeque::new();
@@ -93,12 +109,14 @@ impl Inflight {
     pub(super) fn retain(&mut self, budget: &Budget, keep: impl Fn(&Stored) -> bool) {
         let before = self.sent.len();
         self.sent.retain(|sent| sent.message.as_ref().is_none_or(|m| keep(m)));
+        self.bytes = self.sent.iter().filter_map(|sent| sent.message.as_ref()).map(|m| m.len()).sum();
         budget.sub((before - self.sent.len()) * RECEIVER_OVERHEAD);
     }
 
     fn clear(&mut self, budget: &Budget) {
         budget.sub(self.sent.iter().filter(|s| s.message.is_some()).count() * RECEIVER_OVERHEAD);
         self.sent.clear();
+        self.bytes = 0;
     }
 }
 
@@ -179,7 +197,7 @@ impl Session {
     }
 
     /// Moves what waits to `out` while the window and `out` have room; how many.
-    pub(super) fn pump(&mut self, out: &mut Out, window: u16, out_max: usize, budget: &Budget) -> u64 {
+    pub(super) fn pump(&mut self, out: &mut Out, window: Window, out_max: usize, budget: &Budget) -> u64 {
         let mut moved = 0;
         while self.queue.len() > 0 && out.waiting() <= out_max {
             let Some(id) = self.inflight.take_id(window) else { break };

@@ -14,7 +14,7 @@ use super::letter::Scratch;
 use super::output::{Budget, Out};
 use super::owed::Owed;
 use super::retained::RetainedStore;
-use super::session::{QueueLimits, Session};
+use super::session::{QueueLimits, Session, Window};
 use super::subscriptions::Subscriptions;
 use super::{Limits, Options};
 use crate::model::status::BrokerStatus;
@@ -413,12 +413,12 @@ impl Broker {
 
     /// Moves what waits in the session's queue to a connection with room; wakes those whom it slowed, and its own replays.
     pub(super) fn refill(&mut self, id: ConnId, now: Now) {
-        let limits = self.queue_limits();
+        let (limits, window) = (self.queue_limits(), self.window());
         let Some(conn) = self.conns.get_mut(id) else { return };
         let mut easy = conn.out.waiting() < EASY_AT;
         if let Some(session) = conn.session.and_then(|s| self.sessions.get_mut(s)) {
             if session.queue.len() > 0 {
-                self.counters.delivered += session.pump(&mut conn.out, self.limits.receive_maximum, EASY_AT, &self.budget);
+                self.counters.delivered += session.pump(&mut conn.out, window, EASY_AT, &self.budget);
             }
             easy &= !session.queue.is_half_full(limits);
         }
@@ -433,6 +433,10 @@ impl Broker {
 
     pub(super) const fn queue_limits(&self) -> QueueLimits {
         QueueLimits { messages: self.limits.session_queue, bytes: self.limits.session_queue_bytes, output: self.limits.output_max }
+    }
+
+    pub(super) const fn window(&self) -> Window {
+        Window { messages: self.limits.receive_maximum, bytes: self.limits.session_queue_bytes }
     }
 
     /// Entries for one `Put`.

@@ -8,7 +8,7 @@ use super::id::ConnId;
 use super::letter;
 use super::output::Stored;
 use super::retained::Retained;
-use super::session::Session;
+use super::session::{Session, Window};
 use super::state::Broker;
 use super::subscriptions::{LEVELS_MAX, Sub};
 use crate::model::{QoS, Topic, TopicFilter};
@@ -81,6 +81,7 @@ impl Broker {
     /// Sends retained messages to new subscriptions while the turn's budget, the connection's output and its window have room. What is left
     /// goes on when its output or window has room again.
     pub(super) fn replay(&mut self, id: ConnId, work: &mut Work) {
+        let window = self.window();
         let mut looks = LOOKS_A_DELIVERY;
         while !work.is_done() {
             let Some(conn) = self.conns.get_mut(id) else { return };
@@ -101,7 +102,7 @@ impl Broker {
                     return;
                 }
                 let qos = replay.qos;
-                if !push_retained(conn, session, (topic, retained), qos, self.limits.receive_maximum, &self.budget) {
+                if !push_retained(conn, session, (topic, retained), qos, window, &self.budget) {
                     return;
                 }
                 self.counters.delivered += 1;
@@ -120,7 +121,7 @@ fn push_retained(
     session: &mut Session,
     (topic, retained): (&Topic, &Retained),
     granted: QoS,
-    window: u16,
+    window: Window,
     budget: &super::output::Budget,
 ) -> bool {
     let acknowledged = granted.min(retained.qos) != QoS::AtMostOnce;

@@ -124,6 +124,41 @@ fn a_subscriber_that_never_reads_does_not_stop_publishers() {
     }
 }
 
+/// A client that takes all and acknowledges nothing: what is kept to be sent again to it is bounded.
+#[test]
+fn a_session_that_never_acknowledges_is_kept_in_bounded_memory() {
+    for (name, clients) in [("one", 1), ("many", 30)] {
+        let mut bench = Bench::new(&[]);
+        let greedy: Vec<_> = (0..clients).map(|i| bench.connect_as(&format!("greedy{i}"), false).0).collect();
+        let (prompt, _) = bench.connect_as("prompt", false);
+        let publisher = bench.connect("pub");
+        for (i, id) in greedy.iter().enumerate() {
+            bench.send(*id, &subscribe(1, &[(&format!("a/{i}"), 1)]));
+        }
+        bench.send(prompt, &subscribe(1, &[("b", 1)]));
+        bench.take(prompt);
+        let mut heard = 0;
+        for round in 0..60 {
+            for (i, id) in greedy.iter().enumerate() {
+                bench.send(publisher, &publish(&format!("a/{i}"), &"x".repeat(100_000), 1, false));
+                bench.take(*id);
+            }
+            bench.send(publisher, &publish("b", "small", 1, false));
+            bench.take(publisher);
+            bench.pass(100);
+            for line in bench.take(prompt) {
+                let (_, id) = line.split_once(" id").expect("a publish");
+                bench.send(prompt, &puback(id.parse().unwrap()));
+                heard += 1;
+            }
+            let used = bench.broker.budget.used();
+            assert!(used <= if clients == 1 { 5 << 19 } else { 9 << 20 }, "{name}, round {round}: {used}");
+        }
+        assert_eq!(heard, 60, "{name}: who acknowledges gets all");
+        assert!(bench.broker.status().dropped_queue > 0);
+    }
+}
+
 #[test]
 fn what_a_closed_connection_held_is_given_back() {
     let mut bench = Bench::new(&[]);
