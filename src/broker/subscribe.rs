@@ -56,7 +56,10 @@ impl Broker {
                 *old = qos;
                 conn.replays.retain(|replay| replay.filter != filter);
             }
-            None if count >= FILTERS_MAX => return false,
+            None if count >= FILTERS_MAX || !self.subscriptions.has_room(&filter) => {
+                tracing::debug!(client = ?session.client, filters = count, "no room for another subscription");
+                return false;
+            }
             None => session.filters.push((filter.clone(), qos)),
         }
         self.subscriptions.insert(&filter, Sub { session: index, qos, restricted });

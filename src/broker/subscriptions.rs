@@ -14,6 +14,12 @@ use crate::model::{QoS, Topic, TopicError, TopicFilter, UpstreamSet};
 /// Most levels of a filter: a subscription with more is refused. The tree is walked by recursion, and a level costs memory.
 pub(super) const LEVELS_MAX: usize = 128;
 
+/// Most levels of all filters together, shared beginnings once, at about 400 bytes each; a subscription that might need more is refused.
+const NODES_MAX: usize = 32_768;
+
+/// Most bytes of all subscriptions' filters; as for [`NODES_MAX`].
+const BYTES_MAX: usize = 8 << 20;
+
 /// Most topics in the cache; it is emptied when full.
 const CACHE_TOPICS_MAX: usize = 4_096;
 
@@ -47,6 +53,10 @@ pub(super) struct Route {
 #[derive(Debug)]
 pub(super) struct Subscriptions {
     root: Node,
+    /// Nodes below the root.
+    nodes: usize,
+    /// Of the filters of all subscriptions.
+    bytes: usize,
     /// Raised by each change of the tree: routes of earlier generations are not used.
     generation: u64,
     cache: HashMap<Bytes, Rc<Route>>,
@@ -57,7 +67,8 @@ pub(super) struct Subscriptions {
 /// One level of filters. Depth is bounded by [`LEVELS_MAX`].
 #[derive(Debug, Default)]
 struct Node {
-    children: BTreeMap<Box<str>, Node>,
+    /// Boxed: a tree's smallest allocation has room for eleven.
+    children: BTreeMap<Box<str>, Box<Node>>,
     plus: Option<Box<Node>>,
     /// Filters that end here.
     here: Vec<Sub>,
@@ -67,29 +78,40 @@ struct Node {
 
 impl Subscriptions {
     pub(super) fn new(upstreams: Vec<Vec<TopicFilter>>) -> Self {
-        Self { root: Node::default(), generation: 0, cache: HashMap::new(), cached_receivers: 0, upstreams }
+        Self { root: Node::default(), nodes: 0, bytes: 0, generation: 0, cache: HashMap::new(), cached_receivers: 0, upstreams }
     }
 
     pub(super) const fn has_upstreams(&self) -> bool {
         !self.upstreams.is_empty()
     }
 
+    /// Whether one more subscription to `filter` fits.
+    pub(super) fn has_room(&self, filter: &TopicFilter) -> bool {
+        let filter = filter.as_str();
+        self.nodes + filter.split('/').count() <= NODES_MAX && self.bytes + filter.len() <= BYTES_MAX
+    }
+
     /// Adds or replaces a subscription [MQTT-3.8.4-3]. True if it is new.
     pub(super) fn insert(&mut self, filter: &TopicFilter, sub: Sub) -> bool {
         self.generation += 1;
-        let subs = self.root.subs_mut(filter.as_str());
+        let subs = self.root.subs_mut(filter.as_str(), &mut self.nodes);
         if let Some(old) = subs.iter_mut().find(|s| s.session == sub.session) {
             *old = sub;
             return false;
         }
         subs.push(sub);
+        self.bytes += filter.as_str().len();
         true
     }
 
     /// True if there was one.
     pub(super) fn remove(&mut self, filter: &TopicFilter, session: SessionIndex) -> bool {
         self.generation += 1;
-        self.root.remove(Some(filter.as_str()), session)
+        let removed = self.root.remove(Some(filter.as_str()), session, &mut self.nodes);
+        if removed {
+            self.bytes -= filter.as_str().len();
+        }
+        removed
     }
 
     /// Where `name` goes.
@@ -134,42 +156,46 @@ impl Subscriptions {
 }
 
 impl Node {
-    fn subs_mut(&mut self, filter: &str) -> &mut Vec<Sub> {
+    /// Where the subscriptions to `filter` stand; `nodes` is raised by those that had to be made.
+    fn subs_mut(&mut self, filter: &str, nodes: &mut usize) -> &mut Vec<Sub> {
         let mut node = self;
         for level in filter.split('/') {
             node = match level {
                 "#" => return &mut node.below,
-                "+" => node.plus.get_or_insert_default(),
-                _ => {
-                    if !node.children.contains_key(level) {
-                        node.children.insert(level.into(), Self::default());
-                    }
-                    node.children.entry(level.into()).or_default()
-                }
+                "+" => node.plus.get_or_insert_with(|| {
+                    *nodes += 1;
+                    Box::default()
+                }),
+                _ => node.children.entry(level.into()).or_insert_with(|| {
+                    *nodes += 1;
+                    Box::default()
+                }),
             };
         }
         &mut node.here
     }
 
-    /// `None`: the filter ends here. Branches that became empty are cut off.
-    fn remove(&mut self, filter: Option<&str>, session: SessionIndex) -> bool {
+    /// `None`: the filter ends here. Branches that became empty are cut off, and `nodes` is lowered by them.
+    fn remove(&mut self, filter: Option<&str>, session: SessionIndex, nodes: &mut usize) -> bool {
         let Some(filter) = filter else { return take(&mut self.here, session) };
         let (level, rest) = next_level(filter);
         match level {
             "#" => take(&mut self.below, session),
             "+" => {
                 let Some(child) = &mut self.plus else { return false };
-                let removed = child.remove(rest, session);
+                let removed = child.remove(rest, session, nodes);
                 if child.is_empty() {
                     self.plus = None;
+                    *nodes -= 1;
                 }
                 removed
             }
             _ => {
                 let Some(child) = self.children.get_mut(level) else { return false };
-                let removed = child.remove(rest, session);
+                let removed = child.remove(rest, session, nodes);
                 if child.is_empty() {
                     self.children.remove(level);
+                    *nodes -= 1;
                 }
                 removed
             }
@@ -240,6 +266,29 @@ mod tests {
             }
         }
         assert!(subscriptions.root.is_empty());
+        assert_eq!((subscriptions.nodes, subscriptions.bytes), (0, 0));
+    }
+
+    #[test]
+    fn all_filters_together_have_a_limit() {
+        for (name, levels, length, nodes_max) in [("deep", LEVELS_MAX, 1, NODES_MAX), ("long", 1, 60_000, 200)] {
+            let mut subscriptions = Subscriptions::new(Vec::new());
+            let filter = |i: usize| {
+                TopicFilter::new(&format!("{i}{}", format!("/{}", "x".repeat(length)).repeat(levels - 1 + length / 60_000))).unwrap()
+            };
+            let fitting = (0..10_000).find(|i| {
+                let fits = subscriptions.has_room(&filter(*i));
+                if fits {
+                    subscriptions.insert(&filter(*i), Sub { session: *i, qos: QoS::AtMostOnce, restricted: false });
+                }
+                !fits
+            });
+            let fitting = fitting.expect("a limit");
+            assert!(fitting >= 100 && subscriptions.nodes + LEVELS_MAX >= nodes_max, "{name}: {fitting}, {} nodes", subscriptions.nodes);
+            assert!(subscriptions.nodes <= NODES_MAX && subscriptions.bytes <= BYTES_MAX, "{name}");
+            subscriptions.remove(&filter(0), 0);
+            assert!(subscriptions.has_room(&filter(0)), "{name}");
+        }
     }
 
     #[test]

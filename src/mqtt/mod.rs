@@ -25,6 +25,8 @@ pub enum Error {
     Malformed(&'static str),
     #[error("a packet of {size} bytes is larger than the limit of {max}")]
     TooLarge { size: usize, max: usize },
+    #[error("more than {max} filters in one packet", max = packet::FILTERS_MAX)]
+    TooManyFilters,
     #[error("protocol error: {0}")]
     Protocol(&'static str),
     #[error("bad topic: {0}")]

@@ -4,6 +4,10 @@ use super::primitive::Reader;
 use super::{Error, Frame};
 use crate::model::{QoS, Topic, TopicFilter};
 
+/// Most filters of one SUBSCRIBE or UNSUBSCRIBE: a packet is applied in one go, and half a million filters fit into one of 2 MiB.
+/// The connection of one with more is closed.
+pub const FILTERS_MAX: usize = 1_024;
+
 /// CONNECT (3.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Connect<'a> {
@@ -119,7 +123,7 @@ pub struct Subscribe {
 
 impl Subscribe {
     /// # Errors
-    /// Anything that 3.8 forbids, and a filter that is none.
+    /// Anything that 3.8 forbids, a filter that is none, and more than [`FILTERS_MAX`].
     pub fn parse(frame: &Frame<'_>) -> Result<Self, Error> {
         expect_flags(frame, 2)?;
         let mut reader = Reader::new(frame.body);
@@ -128,6 +132,7 @@ impl Subscribe {
         while !reader.is_empty() {
             let filter = TopicFilter::new(reader.text()?)?;
             let qos = QoS::from_u8(reader.u8()?).ok_or(Error::Malformed("a requested QoS that is none [MQTT-3-8.3-4]"))?;
+            expect_room(filters.len())?;
             filters.push((filter, qos));
         }
         if filters.is_empty() {
@@ -146,13 +151,14 @@ pub struct Unsubscribe {
 
 impl Unsubscribe {
     /// # Errors
-    /// Anything that 3.10 forbids, and a filter that is none.
+    /// Anything that 3.10 forbids, a filter that is none, and more than [`FILTERS_MAX`].
     pub fn parse(frame: &Frame<'_>) -> Result<Self, Error> {
         expect_flags(frame, 2)?;
         let mut reader = Reader::new(frame.body);
         let id = reader.packet_id()?;
         let mut filters = Vec::new();
         while !reader.is_empty() {
+            expect_room(filters.len())?;
             filters.push(TopicFilter::new(reader.text()?)?);
         }
         if filters.is_empty() {
@@ -181,6 +187,10 @@ pub fn puback(frame: &Frame<'_>) -> Result<u16, Error> {
 pub fn empty(frame: &Frame<'_>) -> Result<(), Error> {
     expect_flags(frame, 0)?;
     Reader::new(frame.body).finish()
+}
+
+const fn expect_room(filters: usize) -> Result<(), Error> {
+    if filters < FILTERS_MAX { Ok(()) } else { Err(Error::TooManyFilters) }
 }
 
 const fn expect_flags(frame: &Frame<'_>, want: u8) -> Result<(), Error> {

@@ -51,6 +51,9 @@ fn a_connected_client_is_answered_or_closed_as_the_standard_says() {
 #[test]
 fn subscriptions_are_granted_refused_or_the_connection_is_closed() {
     check("QoS 0, 1, 2", &subscribe(5, &[("a", 0), ("b", 1), ("c", 2)]), &["SUBACK 5 [0, 1, 1]"], false);
+    let many: Vec<String> = (0..1_025).map(|i| format!("{i}")).collect();
+    let many: Vec<_> = many.iter().map(|filter| (filter.as_str(), 0)).collect();
+    check("more filters than are applied in one go", &subscribe(5, &many), &[], true);
     check("no filter", &packet(0x82, &[&[0, 5]]), &[], true);
     check("packet id 0", &subscribe(0, &[("a", 0)]), &[], true);
     check("flags", &packet(0x80, &[&[0, 5], &string("a"), &[0]]), &[], true);
