@@ -8,7 +8,7 @@ use std::task::Waker;
 
 use tokio::sync::Notify;
 
-use super::conn::End;
+use super::conn::{End, Hold};
 use super::flusher::Socket;
 use super::id::ConnId;
 use super::state::Broker;
@@ -100,9 +100,11 @@ impl Shell {
     }
 
     /// A held connection is not read, so its end is looked for: a peer that has closed or broken the connection is let go.
+    /// One that feeds a slow receiver goes on within a tenth of a second, and what it said before its end, DISCONNECT too, is still applied.
     pub(super) fn look_for_ends(&self) {
         for id in self.ids() {
-            if self.broker.borrow().hold_of(id).is_some() && self.with_socket(id, |socket| socket.is_hung_up()).unwrap_or(false) {
+            let held = self.broker.borrow().hold_of(id).is_some_and(|hold| hold != Hold::Slow);
+            if held && self.with_socket(id, |socket| socket.is_hung_up()).unwrap_or(false) {
                 self.broker.borrow_mut().lost(id, End::Eof, crate::clock::now());
             }
         }
