@@ -269,7 +269,8 @@ impl Broker {
         self.resume(&paused);
     }
 
-    /// Deadlines: those of paused feeders, CONNECT, keep-alive, held publishes, ending connections. At least once a second.
+    /// Deadlines: those of paused feeders, CONNECT, keep-alive, held publishes, ending connections; and replays that waited for others' output.
+    /// At least once a second.
     pub(super) fn sweep(&mut self, now: Now) {
         self.now = now;
         let now = now.mono;
@@ -290,7 +291,9 @@ impl Broker {
             };
             end.map(|end| (id, Some(end)))
         });
-        for (id, end) in overdue.collect::<Vec<_>>() {
+        let overdue: Vec<_> = overdue.collect();
+        self.wakes.extend(self.conns.iter().filter(|(_, conn)| !conn.replays.is_empty()).map(|(id, _)| id));
+        for (id, end) in overdue {
             match end {
                 Some(end) => self.end(id, end),
                 // It does not read its last bytes: they are dropped.

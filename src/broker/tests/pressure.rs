@@ -199,6 +199,28 @@ fn all_output_together_is_bounded() {
     assert!(bench.broker.status().dropped_qos0 > 100_000);
 }
 
+/// Nobody acknowledges anything to it and it sends nothing: only time wakes it.
+#[test]
+fn a_replay_that_waited_for_others_output_goes_on_by_itself() {
+    let mut bench = Bench::new(&[]);
+    let publisher = bench.connect("pub");
+    bench.send(publisher, &publish("kept", "latest", 1, true));
+    let deaf: Vec<_> = (0..40).map(|i| bench.connect(&format!("deaf{i}"))).collect();
+    for id in &deaf {
+        bench.send(*id, &subscribe(1, &[("a", 0)]));
+    }
+    while bench.broker.budget.used() <= 8 << 20 {
+        bench.send(publisher, &publish("a", &"x".repeat(1_000), 0, false));
+        bench.pass(100);
+    }
+    let new = bench.connect("new");
+    bench.send(new, &subscribe(1, &[("kept", 0)]));
+    assert_eq!(bench.take(new), ["SUBACK 1 [0]"]);
+    deaf.iter().for_each(|id| bench.cut(*id));
+    bench.pass(1_000);
+    assert_eq!(bench.take(new), ["kept latest q0 retain"]);
+}
+
 #[test]
 fn an_answer_does_not_wait_behind_deliveries_to_others_nor_they_behind_answers() {
     let mut bench = Bench::new(&[]);
