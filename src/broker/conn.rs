@@ -26,6 +26,8 @@ pub(super) enum End {
     Version(u8),
     #[error("an empty client id wants a clean session [MQTT-3.1.3-8]")]
     EmptyId,
+    #[error("the client id is too long")]
+    LongId,
     #[error("no room for another session")]
     NoSession,
     #[error("QoS 2 is not supported yet")]
@@ -50,7 +52,7 @@ impl End {
 
     /// Whether the peer broke the protocol.
     pub(super) const fn is_protocol_error(self) -> bool {
-        matches!(self, Self::Packet(_) | Self::Version(_) | Self::EmptyId | Self::Qos2)
+        matches!(self, Self::Packet(_) | Self::Version(_) | Self::EmptyId | Self::LongId | Self::Qos2)
     }
 }
 

@@ -17,6 +17,9 @@ use crate::mqtt::{Frame, encode};
 /// Sessions kept for clients that are away, for each connection that may be there; a further client gets CONNACK 0x03.
 const SESSIONS_PER_CONNECTION: usize = 4;
 
+/// Longest client id in bytes: a session keeps it for as long as it lives. A longer one gets CONNACK 0x02 [MQTT-3.1.3-9].
+const CLIENT_ID_MAX: usize = 1_024;
+
 impl Broker {
     pub(super) fn connect(&mut self, id: ConnId, frame: &Frame<'_>) -> Result<(), End> {
         let connect = match Connect::parse(frame)? {
@@ -25,6 +28,9 @@ impl Broker {
         };
         if connect.client_id.is_empty() && !connect.clean {
             return Err(self.refuse(id, ConnectReturn::IdentifierRejected, End::EmptyId));
+        }
+        if connect.client_id.len() > CLIENT_ID_MAX {
+            return Err(self.refuse(id, ConnectReturn::IdentifierRejected, End::LongId));
         }
         if connect.will.as_ref().is_some_and(|w| w.qos == QoS::ExactlyOnce) {
             return Err(self.refuse(id, ConnectReturn::ServerUnavailable, End::Qos2));
