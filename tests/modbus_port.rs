@@ -51,6 +51,24 @@ fn a_port_that_comes_and_goes_is_polled_again_within_five_seconds() {
     assert!(!bus.status().open);
 }
 
+/// A loss is published once, so no point may miss it and keep its last good value: not for want of room either.
+#[test]
+fn every_point_of_an_absent_port_is_published_as_bad_when_readings_have_little_room() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |address| RegisterAddress { table: Table::Holding, address };
+    let points = (0..10).map(|i| point(&format!("p{i}"), at(i), ValueType::U16, ByteOrder::Abcd, Duration::from_secs(1))).collect();
+    let (timeout, late_window) = (Duration::from_millis(100), Duration::from_secs(3));
+    let options = ModbusOptions { timeout, late_window, devices: vec![device(1, 3, points)] };
+    let mut bus = Bus::start_with_room(folder.path().join("port"), options, 4);
+    let mut seen = Vec::new();
+    wait_for("the last point", AGAIN, || {
+        seen.extend(bus.waiting().into_iter().map(|message| message.topic.to_string()));
+        (seen.len() >= 10).then_some(())
+    });
+    seen.sort();
+    assert_eq!(seen, (0..10).map(|i| format!("p{i}")).collect::<Vec<_>>());
+}
+
 /// Answers every read with one value in all registers, until it is pulled.
 struct Slave {
     pull: Option<PipeWriter>,

@@ -123,6 +123,8 @@ struct Lines {
     dropped: u64,
     /// The last message was dropped; said once.
     dropping: bool,
+    /// Points whose reading "closed" was dropped. No other comes while the port is away, so it is handed over again until it is taken.
+    unsaid: Vec<usize>,
     /// Since the port was opened, a frame was read by a device, or one that nobody reads was shown.
     first_seen: bool,
 }
@@ -157,6 +159,7 @@ impl Lines {
             normalizer: Normalizer::new(options.devices.iter().flat_map(|d| d.points.iter().map(|p| p.publish.clone()))),
             dropped: 0,
             dropping: false,
+            unsaid: Vec::new(),
             first_seen: false,
         }
     }
@@ -164,6 +167,7 @@ impl Lines {
     fn opened(&mut self) {
         tracing::info!(bus = %self.bus, port = %self.port, "the port is open");
         self.framer.reset();
+        self.unsaid.clear();
         self.first_seen = false;
         self.open = true;
         self.last_error = None;
@@ -173,6 +177,9 @@ impl Lines {
     fn lost(&mut self, error: &str, now: Now, out: &mut Vec<(usize, Message)>) {
         if !self.open && self.last_error.is_some() {
             self.last_error = Some(error.to_owned());
+            for point in std::mem::take(&mut self.unsaid) {
+                out.extend(self.normalizer.apply(point, Err(Cause::Closed), now).map(|message| (point, message)));
+            }
             return;
         }
         tracing::warn!(bus = %self.bus, port = %self.port, error, "the port is away; trying again until it is back");
@@ -223,6 +230,9 @@ impl Lines {
         }
         self.dropped += 1;
         self.normalizer.forget(point);
+        if !self.open {
+            self.unsaid.push(point);
+        }
     }
 
     fn status(&self, now: Mono) -> BusStatus {
@@ -376,6 +386,9 @@ mod tests {
         let closed = |point: &str| format!(r#"{point} {{"v":null,"q":"bad","cause":"closed"}}"#);
         let all = ["air/t", "air/h", "wind/w"].map(closed);
         assert_eq!(published(|out| lines.lost("no such file", now(0), out)), all, "a port that was never there");
+        assert_eq!(published(|out| lines.lost("still none", now(1), out)), [""; 0]);
+        lines.dropped(1);
+        assert_eq!(published(|out| lines.lost("still none", now(1), out)), [closed("air/h")], "the broker had no room for it");
         assert_eq!(published(|out| lines.lost("still none", now(1), out)), [""; 0]);
         assert_eq!(lines.status(now(1).mono).last_error.as_deref(), Some("still none"));
         lines.opened();

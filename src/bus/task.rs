@@ -12,7 +12,7 @@ use super::{Links, ModbusOptions, Options, serial};
 use crate::clock;
 use crate::faults::{self, PartFault};
 use crate::model::status::BusStatus;
-use crate::model::{Mono, Phase, Query};
+use crate::model::{Cause, Mono, Now, Phase, Query};
 use crate::normalize::Normalizer;
 
 /// Time between two attempts to open a port: the first, and the longest.
@@ -92,6 +92,8 @@ struct Bus<'a> {
     dropped: u64,
     /// The last reading was dropped; said once.
     dropping: bool,
+    /// Points whose reading "closed" was dropped. No other comes until the port is back, so it is handed over again until it is taken.
+    unsaid: Vec<usize>,
 }
 
 impl<'a> Bus<'a> {
@@ -110,6 +112,7 @@ impl<'a> Bus<'a> {
             flapping: false,
             dropped: 0,
             dropping: false,
+            unsaid: Vec::new(),
         }
     }
 
@@ -167,6 +170,7 @@ impl<'a> Bus<'a> {
                 self.port = Some(port);
                 self.opened_at = Some(clock::mono());
                 self.last_error = None;
+                self.unsaid.clear();
                 self.apply(Event::Opened, links);
             }
             Err(error) => self.lost(&error, links),
@@ -190,12 +194,19 @@ impl<'a> Bus<'a> {
         self.reopen_at = clock::mono() + self.reopen_after;
         self.reopen_after = (self.reopen_after * 2).min(REOPEN.1);
         self.apply(Event::Closed, links);
+        let unsaid = std::mem::take(&mut self.unsaid).into_iter();
+        self.publish(unsaid.map(|point| Reading { point, value: Err(Cause::Closed) }), clock::now(), links);
     }
 
     /// What is to be sent, if anything.
     fn apply(&mut self, event: Event<'_>, links: &Links) -> Option<Vec<u8>> {
         let now = clock::now();
         let Effects { send, readings } = self.master.apply(event, now.mono);
+        self.publish(readings, now, links);
+        send
+    }
+
+    fn publish(&mut self, readings: impl IntoIterator<Item = Reading>, now: Now, links: &Links) {
         for Reading { point, value } in readings {
             let Some(message) = self.normalizer.apply(point, value, now) else { continue };
             match links.to_broker.try_send(message) {
@@ -203,7 +214,6 @@ impl<'a> Bus<'a> {
                 Err(TrySendError::Full(_) | TrySendError::Closed(_)) => self.dropped(point),
             }
         }
-        send
     }
 
     fn taken(&mut self) {
@@ -220,6 +230,9 @@ impl<'a> Bus<'a> {
         }
         self.dropped += 1;
         self.normalizer.forget(point);
+        if self.port.is_none() {
+            self.unsaid.push(point);
+        }
     }
 
     fn status(&self) -> BusStatus {

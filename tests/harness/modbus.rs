@@ -67,9 +67,14 @@ pub struct Bus {
 
 impl Bus {
     pub fn start(port: PathBuf, modbus: ModbusOptions) -> Self {
+        Self::start_with_room(port, modbus, ROOM)
+    }
+
+    /// `room`: readings that may wait for the test.
+    pub fn start_with_room(port: PathBuf, modbus: ModbusOptions, room: usize) -> Self {
         let line = Line { baud: 115_200, data_bits: 8, parity: Parity::Even, stop_bits: 1 };
         let options = Options { name: "meters".into(), port, line, protocol: Protocol::ModbusRtu(modbus) };
-        let (to_broker, messages) = mpsc::channel(ROOM);
+        let (to_broker, messages) = mpsc::channel(room);
         let (query, queries) = mpsc::channel(1);
         let (phase, phases) = watch::channel(Phase::Running);
         let heartbeat = Heartbeat::new("bus:meters", Duration::from_secs(1));
