@@ -207,6 +207,8 @@ fn open_file(path: &Path, upstreams: &[Arc<str>], nonce: u32, alarms: &mut Vec<S
     let mut db = Connection::open_with_flags(path, flags)?;
     // Closing must not write: after an I/O error the file is not touched again, and a clean end makes its own checkpoint.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    // Before anything looks into the file: only so SQLite keeps the index of the WAL in memory and not in a -shm file.
+    db.pragma_update(None, "locking_mode", "exclusive")?;
     // Everything that is prepared again and again, and some to spare.
     db.set_prepared_statement_cache_capacity(32);
     let schema = schema_of(&db)?;

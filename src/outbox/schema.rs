@@ -33,14 +33,14 @@ const RETAIN: u8 = 1;
 
 static CRC32C: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
 
-/// In this order, before the first table: `page_size` and `auto_vacuum` are ignored later, and EXCLUSIVE before WAL leaves no -shm file.
+/// In this order, before the first table: `page_size` and `auto_vacuum` are ignored after WAL. The first of the contract's, EXCLUSIVE, is set when the
+/// file is opened.
 ///
 /// # Errors
 /// SQLite's.
 pub fn set_pragmas(db: &Connection) -> rusqlite::Result<()> {
     db.pragma_update(None, "page_size", 1_024)?;
     db.pragma_update(None, "auto_vacuum", "incremental")?;
-    db.pragma_update(None, "locking_mode", "exclusive")?;
     db.pragma_update(None, "journal_mode", "wal")?;
     db.pragma_update(None, "synchronous", "full")?;
     db.pragma_update(None, "wal_autocheckpoint", 0)

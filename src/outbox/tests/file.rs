@@ -50,7 +50,11 @@ fn the_file_has_the_pragmas_of_the_contract_and_is_nobody_elses() {
     }
     let mode = |path: &Path| std::fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
     assert_eq!((mode(path.parent().expect("a folder")), mode(&path)), (0o700, 0o600));
-    assert!(!path.with_file_name("store.db-shm").exists());
+    let index = path.with_file_name("store.db-shm");
+    assert!(!index.exists());
+    drop(rig);
+    let _again = Rig::open(&path, &["cloud"]);
+    assert!(!index.exists(), "a file that is in WAL mode already");
 }
 
 #[test]
