@@ -1,4 +1,4 @@
-//! What the texts promise: their links lead somewhere, and the site's file in the README is one that `tidegate check` accepts.
+//! What the texts promise: their links and file names lead somewhere, and the site's file in the README is one that `tidegate check` accepts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::process::Command;
 #[test]
 fn links_lead_somewhere() {
     let mut broken = Vec::new();
-    for text in ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "cross/README.md", "docs/ARCHITECTURE.md", "docs/performance.md"] {
+    for text in ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "cross/README.md", "docs/ARCHITECTURE.md", "docs/outbox.md", "docs/performance.md"] {
         let path = root().join(text);
         let folder = path.parent().expect("a file is in a folder");
         for link in links(&read(&path)) {
@@ -18,6 +18,15 @@ fn links_lead_somewhere() {
         }
     }
     assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn the_map_names_files_that_are_there() {
+    let map = read(&root().join("docs/ARCHITECTURE.md"));
+    let named: Vec<&str> = map.split('`').skip(1).step_by(2).filter(|name| name.contains('/') && !name.contains([' ', '*', '='])).collect();
+    assert!(named.len() >= 15, "{named:?}");
+    let absent: Vec<_> = named.iter().filter(|name| !["src", "."].iter().any(|folder| root().join(folder).join(name).exists())).collect();
+    assert!(absent.is_empty(), "{absent:?}");
 }
 
 #[test]
