@@ -40,7 +40,7 @@ put() {
         file 644 "$text" "usr/share/doc/tidegate/$text"
     done
     # Whole folders of the last version go first, so that nothing of it is left over.
-    for folder in config licenses; do
+    for folder in config docs licenses; do
         rm -rf "$root/usr/share/doc/tidegate/$folder"
         cp -r "$here/$folder" "$root/usr/share/doc/tidegate/$folder"
     done

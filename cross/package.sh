@@ -1,5 +1,5 @@
 #!/bin/bash
-# Makes target/packages/tidegate-VERSION-TARGET.tar.gz: the binary, systemd/, config/, licences and install.sh.
+# Makes target/packages/tidegate-VERSION-TARGET.tar.gz: the binary, systemd/, config/, docs/, licences and install.sh.
 #
 #   cross/package.sh TARGET            builds the binary first
 #   cross/package.sh TARGET BINARY     takes one that is built (for tests)
@@ -26,7 +26,7 @@ mkdir "$root"
 
 install -m 755 "$binary" "$root/tidegate"
 install -m 755 cross/install.sh "$root/install.sh"
-cp -r systemd config "$root/"
+cp -r systemd config docs "$root/"
 cp README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE THIRD-PARTY.md "$root/"
 
 # Each crate's own licence texts, as its package has them. Where one has none, THIRD-PARTY.md names its licence and its source.

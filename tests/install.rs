@@ -24,6 +24,7 @@ fn an_installation_can_be_repeated_and_keeps_the_sites_file() {
         ("usr/lib/tmpfiles.d/tidegate.conf", 0o644),
         ("usr/lib/udev/rules.d/60-tidegate.rules", 0o644),
         ("usr/share/doc/tidegate/config/tidegate.toml", 0o644),
+        ("usr/share/doc/tidegate/docs/configuration.md", 0o644),
         (SITE_FILE, 0o644),
         ("etc/tidegate", 0o750),
     ] {
