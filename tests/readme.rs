@@ -7,7 +7,9 @@ use std::process::Command;
 #[test]
 fn links_lead_somewhere() {
     let mut broken = Vec::new();
-    for text in ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "cross/README.md", "docs/ARCHITECTURE.md", "docs/outbox.md", "docs/performance.md"] {
+    for text in
+        ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "cross/README.md", "docs/ARCHITECTURE.md", "docs/outbox.md", "docs/performance.md"]
+    {
         let path = root().join(text);
         let folder = path.parent().expect("a file is in a folder");
         for link in links(&read(&path)) {
