@@ -1,7 +1,7 @@
 //! Mistakes in a site's file as blocks that a person can act on: place, the offending line, what was expected, what to write instead.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::ops::Range;
 
@@ -219,9 +219,15 @@ impl<'a> Report<'a> {
     pub(super) fn finish(self) -> Result<Vec<Block>, Errors> {
         let mut mistakes = self.mistakes.take();
         mistakes.sort_by_key(|(span, _)| (span.start, span.end));
+        // One topic's mistake is found again for each point that takes it.
+        let mut told = HashSet::new();
+        mistakes.retain(|(span, mistake)| told.insert((span.clone(), mistake.title.clone())));
         let (errors, warnings): (Vec<_>, Vec<_>) = mistakes
             .into_iter()
-            .map(|(span, Mistake { severity, title, notes })| Block { severity, title, place: Some(self.place(&span)), notes })
+            .map(|(span, Mistake { severity, title, notes })| {
+                let (title, notes) = (printable(&title), notes.iter().map(|note| printable(note)).collect());
+                Block { severity, title, place: Some(self.place(&span)), notes }
+            })
             .partition(|block| block.severity == Severity::Error);
         if errors.is_empty() { Ok(warnings) } else { Err(Errors { file: self.file.to_owned(), blocks: errors }) }
     }
@@ -259,6 +265,11 @@ impl<'a> Report<'a> {
         let under = under.min(SHOWN_MAX.saturating_sub(before - cut).max(1));
         Place { file: self.file.to_owned(), line: self.line(start) + 1, column: before + 1, shown, caret: (before - cut, under) }
     }
+}
+
+/// What stands in the file is not to steer the terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
 /// The largest character boundary of `text` that is not above `offset`.
