@@ -53,7 +53,7 @@ impl RetainedStore {
         }
         self.refused += 1;
         if self.refused == 1 {
-            tracing::warn!(%topic, "no room for retained messages of further topics: they are not kept");
+            tracing::warn!(topic = ?topic.as_str(), "no room for retained messages of further topics: they are not kept");
         }
     }
 

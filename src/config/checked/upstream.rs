@@ -107,9 +107,7 @@ fn qos(table: &mut Table<'_>) {
     let Some(item) = table.take("qos") else { return };
     let title = match item.whole() {
         Some(At { value: 0, span }) => Some((span, "upstreams at QoS 0 come in a later version")),
-        Some(At { value: 2, span }) => {
-            Some((span, "messages go up at QoS 1: at least once, and each carries an id by which a receiver drops duplicates"))
-        }
+        Some(At { value: 2, span }) => Some((span, "messages go up at QoS 1, at least once; after a cut, some may come twice")),
         _ => None,
     };
     if let Some((span, title)) = title {
