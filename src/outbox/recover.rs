@@ -260,9 +260,10 @@ fn migrate(db: &Connection, from: i64) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Raises the epoch above every start and every id of the file.
+/// Raises the epoch above every start and every id of the file. The cursors tell of ids whose rows are gone, also when the row of their start
+/// is damaged: an id that is given twice would be taken for done.
 fn next_start(db: &Connection, nonce: u32, last: EntryId) -> Result<Start, OpenError> {
-    let mut highest = last.epoch();
+    let mut highest = last.max(highest_cursor(db)?).epoch();
     let mut statement = db.prepare("SELECT epoch, nonce, crc FROM start ORDER BY epoch DESC LIMIT 100")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
@@ -278,6 +279,20 @@ fn next_start(db: &Connection, nonce: u32, last: EntryId) -> Result<Start, OpenE
     db.execute("INSERT OR REPLACE INTO start VALUES (?1, ?2, ?3)", params![epoch, nonce, schema::start_crc(epoch, nonce)])?;
     db.execute("DELETE FROM start WHERE epoch < ?1", params![i64::from(epoch) - i64::from(STARTS_KEPT)])?;
     Ok(Start { epoch, nonce })
+}
+
+/// Of the queues' rows that are whole.
+fn highest_cursor(db: &Connection) -> Result<EntryId, OpenError> {
+    let mut highest = EntryId::ZERO;
+    let mut statement = db.prepare("SELECT upstream, cursor, crc FROM queue")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (bit, cursor) = (Bit(row.get(0)?), EntryId::from_i64(row.get(1)?));
+        if row.get::<_, i64>(2)? == i64::from(schema::queue_crc(bit, cursor)) {
+            highest = highest.max(cursor);
+        }
+    }
+    Ok(highest)
 }
 
 type Queues = (Vec<StoredQueue>, Vec<StoredQueue>);

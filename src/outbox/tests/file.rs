@@ -6,8 +6,6 @@ use crate::outbox::schema;
 
 const MS: Duration = Duration::from_millis(1);
 
-type Spoil<'a> = &'a dyn Fn(&Path);
-
 /// Somebody else's hand on the file, while nobody holds it.
 fn edit(path: &Path, sql: &str) {
     let db = Connection::open(path).expect("the file opens");
@@ -60,6 +58,7 @@ fn the_file_has_the_pragmas_of_the_contract_and_is_nobody_elses() {
 #[test]
 fn what_cannot_be_read_is_set_aside_untouched_and_a_fresh_file_is_made() {
     let newer = format!("UPDATE meta SET value = 99, crc = {}", schema::meta_crc("schema", 99));
+    type Spoil<'a> = &'a dyn Fn(&Path);
     let cases: [(&str, Spoil<'_>); 4] = [
         ("damaged", &|path| std::fs::write(path, b"not a database, and long enough to be read as one").expect("written")),
         ("damaged", &|path| edit(path, "UPDATE meta SET value = 99")),
@@ -129,6 +128,26 @@ fn a_damaged_position_means_from_the_first_entry() {
     rig.link(0, true);
     assert_eq!(rig.drain(0).len(), 10, "twice, and none lost");
     assert!(!rig.status().alarms.is_empty());
+}
+
+#[test]
+fn ids_are_not_given_twice_when_the_row_of_their_start_is_damaged() {
+    let folder = folder();
+    let path = store_in(&folder);
+    let mut rig = Rig::open(&path, &["cloud"]);
+    rig.put(10, &[0], true);
+    rig.link(0, true);
+    assert_eq!(rig.drain(0).len(), 10);
+    rig.after(MS * 12_000);
+    drop(rig);
+    edit(&path, "UPDATE start SET nonce = nonce + 1");
+    let mut rig = Rig::open(&path, &["cloud"]);
+    let id = rig.put(1, &[0], true);
+    assert!(rig.start.epoch > 1 && rig.is_secured(id), "{:?}", rig.start);
+    drop(rig);
+    let mut rig = Rig::open(&path, &["cloud"]);
+    rig.link(0, true);
+    assert_eq!(rig.drain(0), [1], "what was acknowledged is sent");
 }
 
 #[test]
