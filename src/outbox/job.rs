@@ -113,7 +113,7 @@ pub enum Report {
         counts: Vec<Count>,
         /// Rows that are owed to somebody.
         rows: u64,
-        /// Rows whose checksum is wrong and that nobody seems to be owed. They are left alone.
+        /// Rows whose checksum is wrong and that nobody seems to be owed, or that are owed to a bit of nobody. They are left alone.
         damaged: u64,
         /// `None`: that was the end.
         next: Option<EntryId>,

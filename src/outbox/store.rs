@@ -268,6 +268,7 @@ fn tally(db: &Connection, after: EntryId, upto: EntryId, owing: &[(Bit, EntryId)
     let mut statement = db.prepare_cached(&query)?;
     let mut rows = statement.query(params![after.as_i64(), upto.as_i64()])?;
     let mut tally = Tally::default();
+    let known = owing.iter().fold(0, |mask, (bit, _)| mask | bit.mask());
     let deadline = clock::mono() + SLICE;
     let mut seen = 0_usize;
     while let Some(row) = rows.next()? {
@@ -280,10 +281,10 @@ fn tally(db: &Connection, after: EntryId, upto: EntryId, owing: &[(Bit, EntryId)
         }
         if owed {
             tally.rows += 1;
-        } else if schema::read_entry(row)?.is_some() {
+        } else if mask & !known == 0 && schema::read_entry(row)?.is_some() {
             tally.idle.push(id.as_i64());
         } else {
-            // It may be the mask that is damaged: the row stays for a person to look at.
+            // It may be the mask that is damaged, or the row of the upstream: it stays for a person to look at.
             tally.damaged += 1;
         }
         seen += 1;

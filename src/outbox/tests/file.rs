@@ -151,6 +151,22 @@ fn ids_are_not_given_twice_when_the_row_of_their_start_is_damaged() {
 }
 
 #[test]
+fn rows_of_a_bit_that_no_upstream_has_are_left_alone() {
+    let folder = folder();
+    let path = store_in(&folder);
+    let mut rig = Rig::open(&path, &["cloud", "other"]);
+    rig.put(5, &[1], true);
+    drop(rig);
+    edit(&path, "UPDATE upstream SET bit = 9 WHERE name = 'other'");
+    let mut rig = Rig::open(&path, &["cloud", "other"]);
+    rig.after(MS * 12_000);
+    assert!(!rig.status().alarms.is_empty());
+    let db = rig.file.db.as_ref().expect("a connection");
+    let rows: i64 = db.query_row("SELECT count(*) FROM entry", [], |row| row.get(0)).expect("a number");
+    assert_eq!(rows, 5);
+}
+
+#[test]
 fn each_upstream_gets_its_own_in_whatever_order_and_one_that_is_gone_is_kept_and_announced() {
     let folder = folder();
     let path = store_in(&folder);
