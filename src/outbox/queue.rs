@@ -151,7 +151,7 @@ impl Queue {
         let waiting = self.ready.first().and_then(|&id| accepted(id));
         let on_disk = self.is_behind().then_some(self.disk_oldest);
         let oldest = earliest(earliest(flying, on_disk), waiting)?;
-        Some(Duration::from_millis(u64::try_from(now.wall.0 - oldest.0).unwrap_or(0)))
+        Some(Duration::from_millis(u64::try_from(now.wall.0.saturating_sub(oldest.0)).unwrap_or(0)))
     }
 }
 

@@ -13,12 +13,14 @@ impl Ledger {
     pub(super) fn full_changed(&mut self) -> Option<UpstreamSet> {
         let over = |level: u64, limit: u64, was: bool| level >= limit || was && level >= limit - limit / 8;
         let room = self.options.max_bytes / 10 * 9;
-        self.crowded = over(self.disk.usage.used(), room, self.crowded);
+        // What stands in a file that is not used any more takes no room from what comes.
+        let usable = self.disk.is_usable();
+        self.crowded = usable && over(self.disk.usage.used(), room, self.crowded);
         let count = self.queues.len().max(1);
         let trouble = self.disk.state != StoreState::Good;
         let mut set = UpstreamSet::EMPTY;
         for (n, queue) in self.queues.iter_mut().enumerate() {
-            let stored = u64::try_from(queue.stored_bytes).unwrap_or(0);
+            let stored = u64::try_from(queue.stored_bytes).unwrap_or(0) * u64::from(usable);
             // Alone, a queue may fill the file; with others it has its share, whatever they leave free.
             let share = count > 1 && over(stored, room / count as u64, queue.full);
             let memory = trouble && over(queue.memory_bytes as u64, (MEMORY_BYTES / count) as u64, queue.full);
@@ -71,7 +73,7 @@ impl Ledger {
             queues.push(QueueStatus { upstream: queue.name.to_string(), entries, oldest_age_ms: oldest.map(age), gone: false });
         }
         for gone in self.gone.iter().filter(|gone| gone.entries > 0) {
-            let oldest_age_ms = Some(u64::try_from(now.wall.0 - gone.oldest.0).unwrap_or(0));
+            let oldest_age_ms = Some(u64::try_from(now.wall.0.saturating_sub(gone.oldest.0)).unwrap_or(0));
             queues.push(QueueStatus { upstream: gone.queue.name.to_string(), entries: gone.entries, oldest_age_ms, gone: true });
         }
         // An entry that is owed to several counts once: not more than there are rows, and not more than are owed.

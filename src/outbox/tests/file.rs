@@ -83,6 +83,17 @@ fn what_cannot_be_read_is_set_aside_untouched_and_a_fresh_file_is_made() {
     }
 }
 
+/// A full disk has no room for one.
+#[test]
+fn a_start_after_a_kill_needs_no_index_of_the_wal_beside_the_file() {
+    let folder = folder();
+    let path = store_in(&folder);
+    Rig::open(&path, &["cloud"]).put(1, &[0], true);
+    std::fs::create_dir(folder.path().join("store.db-shm")).expect("made");
+    let status = Rig::open(&path, &["cloud"]).status();
+    assert_eq!((status.store, status.entries), (StoreState::Good, 1), "{:?}", status.alarms);
+}
+
 #[test]
 fn a_wal_without_its_file_does_not_come_back_in_a_fresh_one() {
     let folder = folder();
@@ -130,6 +141,7 @@ fn a_damaged_position_means_from_the_first_entry() {
     assert!(!rig.status().alarms.is_empty());
 }
 
+/// The rows of the ids are gone and their start's row is damaged: they are known from the cursors only.
 #[test]
 fn ids_are_not_given_twice_when_the_row_of_their_start_is_damaged() {
     let folder = folder();
@@ -150,6 +162,7 @@ fn ids_are_not_given_twice_when_the_row_of_their_start_is_damaged() {
     assert_eq!(rig.drain(0), [1], "what was acknowledged is sent");
 }
 
+/// Its rows are owed to somebody, whoever that is.
 #[test]
 fn rows_of_a_bit_that_no_upstream_has_are_left_alone() {
     let folder = folder();
@@ -279,4 +292,30 @@ fn a_queue_that_reaches_its_share_has_no_room_until_it_drains() {
     assert_eq!(rig.drain(0).len(), 1_000);
     rig.after(MS * 6_000);
     assert_eq!(rig.full, UpstreamSet::EMPTY);
+}
+
+/// What is in a file that is given up takes no room from what is to come: the upstream is there and its publishers are not held.
+#[test]
+fn a_full_queue_has_room_again_when_its_file_is_given_up() {
+    let folder = folder();
+    let mut rig = Rig::with(Options { max_bytes: 200_000, ..options(&store_in(&folder), &["cloud"]) }).expect("free");
+    rig.put(1_000, &[0], true);
+    assert!(!rig.full.is_empty());
+    rig.file.db = None;
+    rig.link(0, true);
+    rig.pull(0, 10);
+    assert_eq!((rig.status().store, rig.full), (StoreState::Diskless, UpstreamSet::EMPTY));
+    let id = rig.put(1, &[0], true);
+    rig.ack(0, &[id]);
+    assert!(rig.is_secured(id));
+}
+
+#[test]
+fn a_damaged_time_of_acceptance_is_no_trouble() {
+    let folder = folder();
+    let path = store_in(&folder);
+    Rig::open(&path, &["cloud", "gone"]).put(3, &[0, 1], true);
+    edit(&path, "UPDATE entry SET properties = x'0101000000000000000080'");
+    let rig = Rig::open(&path, &["cloud"]);
+    assert_eq!(rig.status().queues.len(), 2);
 }
