@@ -6,6 +6,7 @@
 //! | is absent or empty | a fresh one, epoch 1, a random nonce |
 //! | is no database, or damaged | it is set aside as `NAME.damaged-N`, untouched; a fresh one; an alarm |
 //! | has a newer schema | the same, as `NAME.newer-N` |
+//! | has no space for its start | it is used; the epoch is above all that it holds, and not written; commits are tried again |
 //! | cannot be opened or written | no disk: ids by the nonce alone; an alarm |
 
 use std::collections::BTreeMap;
@@ -81,7 +82,7 @@ pub fn open(path: &Path, upstreams: &[Arc<str>], Claim(lock): Claim) -> (File, O
                     continue;
                 }
             }
-            Err(OpenError::Unusable(why)) => return diskless(path, upstreams, nonce, alarms, &why),
+            Err(OpenError::Full(why) | OpenError::Unusable(why)) => return diskless(path, upstreams, nonce, alarms, &why),
         }
         return diskless(path, upstreams, nonce, alarms, "it cannot be moved aside");
     }
@@ -179,6 +180,7 @@ fn set_aside(path: &Path, why: &str, alarms: &mut Vec<String>) -> bool {
 enum OpenError {
     Damaged(String),
     Newer(i64),
+    Full(String),
     Unusable(String),
 }
 
@@ -186,6 +188,7 @@ impl From<rusqlite::Error> for OpenError {
     fn from(error: rusqlite::Error) -> Self {
         match (&error, store::trouble(&error)) {
             (_, Trouble::Corrupt) => Self::Damaged(error.to_string()),
+            (_, Trouble::Full) => Self::Full(error.to_string()),
             // What is not there, or of another type, was written by nobody of ours.
             (rusqlite::Error::SqlInputError { .. } | rusqlite::Error::QueryReturnedNoRows | rusqlite::Error::InvalidColumnType(..), _) => {
                 Self::Damaged(error.to_string())
@@ -207,7 +210,8 @@ fn open_file(path: &Path, upstreams: &[Arc<str>], nonce: u32, alarms: &mut Vec<S
     let mut db = Connection::open_with_flags(path, flags)?;
     // Closing must not write: after an I/O error the file is not touched again, and a clean end makes its own checkpoint.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    // Before anything looks into the file: only so SQLite keeps the index of the WAL in memory and not in a -shm file.
+    // Before anything looks into the file: only so SQLite keeps the index of the WAL in memory and not in a -shm
+    // file, for which a full disk has no room.
     db.pragma_update(None, "locking_mode", "exclusive")?;
     // Everything that is prepared again and again, and some to spare.
     db.set_prepared_statement_cache_capacity(32);
@@ -215,19 +219,45 @@ fn open_file(path: &Path, upstreams: &[Arc<str>], nonce: u32, alarms: &mut Vec<S
     if schema > schema::MIGRATIONS.len() as i64 {
         return Err(OpenError::Newer(schema));
     }
-    schema::set_pragmas(&db)?;
+    schema::set_pragmas(&db, schema == 0)?;
+    let told = alarms.len();
+    let opened = match begin(&mut db, schema, upstreams, nonce, alarms, true) {
+        Err(OpenError::Full(why)) if schema > 0 => {
+            tracing::error!(path = %path.display(), why, "the store has no space for this start; what it holds is sent");
+            alarms.truncate(told);
+            begin(&mut db, schema, upstreams, nonce, alarms, false)?
+        }
+        begun => begun?,
+    };
+    Ok((db, opened))
+}
+
+/// The first transaction. If it is not to write, it can only be done where the file knows all upstreams as they are.
+fn begin(
+    db: &mut Connection,
+    schema: i64,
+    upstreams: &[Arc<str>],
+    nonce: u32,
+    alarms: &mut Vec<String>,
+    write: bool,
+) -> Result<Opened, OpenError> {
     let transaction = db.transaction()?;
     migrate(&transaction, schema)?;
     let last = EntryId::from_i64(number(&transaction, "SELECT ifnull(max(id), 0) FROM entry")?);
     let start = next_start(&transaction, nonce, last)?;
+    if write {
+        write_start(&transaction, start)?;
+    }
     let (queues, gone) = match_upstreams(&transaction, upstreams, last, alarms)?;
     transaction.commit()?;
-    // What follows counts on a WAL that is empty: online, nothing is written for as long as receivers answer in time.
-    store::checkpoint(&db)?;
-    let dead_letters = number(&db, "SELECT count(*) FROM dead_letter")?;
-    let usage = store::usage(&db)?;
+    if write {
+        // What follows counts on a WAL that is empty: online, nothing is written for as long as receivers answer in time.
+        store::checkpoint(db)?;
+    }
+    let dead_letters = number(db, "SELECT count(*) FROM dead_letter")?;
+    let usage = store::usage(db)?;
     let dead_letters = u64::try_from(dead_letters).unwrap_or(0);
-    Ok((db, Opened { start, last, queues, gone, usage, dead_letters, diskless: false, alarms: Vec::new() }))
+    Ok(Opened { start, last, queues, gone, usage, dead_letters, diskless: false, alarms: Vec::new() })
 }
 
 fn number(db: &Connection, query: &str) -> rusqlite::Result<i64> {
@@ -276,9 +306,13 @@ fn next_start(db: &Connection, nonce: u32, last: EntryId) -> Result<Start, OpenE
     if epoch > EntryId::EPOCH_MAX {
         return Err(OpenError::Damaged("its epochs are used up".to_owned()));
     }
+    Ok(Start { epoch, nonce })
+}
+
+fn write_start(db: &Connection, Start { epoch, nonce }: Start) -> rusqlite::Result<()> {
     db.execute("INSERT OR REPLACE INTO start VALUES (?1, ?2, ?3)", params![epoch, nonce, schema::start_crc(epoch, nonce)])?;
     db.execute("DELETE FROM start WHERE epoch < ?1", params![i64::from(epoch) - i64::from(STARTS_KEPT)])?;
-    Ok(Start { epoch, nonce })
+    Ok(())
 }
 
 /// Of the queues' rows that are whole.
@@ -375,4 +409,34 @@ fn cursor(db: &Connection, bit: Bit, alarms: &mut Vec<String>) -> Result<EntryId
     }
     alarms.push("a queue's position in the store was damaged: its upstream gets messages twice".to_owned());
     Ok(EntryId::ZERO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A full disk at the start: the file is read, and nothing is written to it.
+    #[test]
+    fn a_start_that_cannot_be_written_knows_what_the_file_holds() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("store.db");
+        let names = |names: &[&str]| names.iter().map(|name| Arc::from(*name)).collect::<Vec<Arc<str>>>();
+        let upstreams = names(&["a", "b"]);
+        drop(open(&path, &upstreams, claim(&path).expect("free")));
+        let (file, before) = open(&path, &upstreams, claim(&path).expect("free"));
+        assert_eq!(before.start.epoch, 2);
+        let mut db = file.db.expect("a connection");
+        db.pragma_update(None, "query_only", true).expect("it is set");
+        let version = schema::MIGRATIONS.len() as i64;
+        for (upstreams, starts) in
+            [(&upstreams, true), (&names(&["b", "a"]), true), (&names(&["a", "new"]), false), (&names(&["a"]), false)]
+        {
+            let opened = begin(&mut db, version, upstreams, 7, &mut Vec::new(), false).ok();
+            let epoch = opened.as_ref().map(|opened| opened.start.epoch);
+            assert_eq!(epoch, starts.then_some(3), "{upstreams:?}");
+            for queue in opened.into_iter().flat_map(|opened| opened.queues) {
+                assert!(before.queues.contains(&queue), "{queue:?}");
+            }
+        }
+    }
 }

@@ -33,14 +33,16 @@ const RETAIN: u8 = 1;
 
 static CRC32C: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
 
-/// In this order, before the first table: `page_size` and `auto_vacuum` are ignored after WAL. The first of the contract's, EXCLUSIVE, is set when the
-/// file is opened.
+/// In this order, before the first table; EXCLUSIVE, the first of the contract's, is set when the file is opened. `page_size` and
+/// `auto_vacuum` are the file's for good; setting the latter again would write, for which a full disk has no room.
 ///
 /// # Errors
 /// SQLite's.
-pub fn set_pragmas(db: &Connection) -> rusqlite::Result<()> {
-    db.pragma_update(None, "page_size", 1_024)?;
-    db.pragma_update(None, "auto_vacuum", "incremental")?;
+pub fn set_pragmas(db: &Connection, fresh: bool) -> rusqlite::Result<()> {
+    if fresh {
+        db.pragma_update(None, "page_size", 1_024)?;
+        db.pragma_update(None, "auto_vacuum", "incremental")?;
+    }
     db.pragma_update(None, "journal_mode", "wal")?;
     db.pragma_update(None, "synchronous", "full")?;
     db.pragma_update(None, "wal_autocheckpoint", 0)
