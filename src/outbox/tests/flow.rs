@@ -57,3 +57,20 @@ fn six_waits_for_the_dead_upstream_while_seven_is_done() {
     rig.after(MS * 1_001);
     assert!(rig.is_secured(six));
 }
+
+/// 2 is on disk, 1 and 3 are in memory only: all are read as one.
+#[test]
+fn what_waits_in_memory_around_a_stored_entry_keeps_its_place() {
+    for page in [1, 2, 100] {
+        let folder = folder();
+        let mut rig = Rig::open(&store_in(&folder), &["cloud", "away"]);
+        rig.link(0, true);
+        rig.put(1, &[0], false);
+        rig.put(1, &[0, 1], true);
+        rig.put(1, &[0], false);
+        assert_eq!((rig.status().commits, rig.status().rows), (1, 1), "the second only");
+        rig.link(0, false);
+        rig.link(0, true);
+        assert_eq!(rig.drain_by(0, page), [1, 2, 3], "{page} at a time");
+    }
+}

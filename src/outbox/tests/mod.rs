@@ -150,10 +150,14 @@ impl Rig {
 
     /// Pulls and acknowledges until nothing more comes; returns the bodies' numbers.
     fn drain(&mut self, upstream: u8) -> Vec<u64> {
+        self.drain_by(upstream, 100)
+    }
+
+    fn drain_by(&mut self, upstream: u8, page: usize) -> Vec<u64> {
         let mut numbers = Vec::new();
         loop {
             self.handed[usize::from(upstream)].clear();
-            self.pull(upstream, 100);
+            self.pull(upstream, page);
             let page = std::mem::take(&mut self.handed[usize::from(upstream)]);
             if page.is_empty() {
                 return numbers;
