@@ -87,3 +87,41 @@ fn the_outbox_runs_from_its_start_to_its_end() {
         assert!(beats.beats() > 0 && store_beats.beats() > 0);
     }
 }
+
+/// Nobody waits for these entries, so that only the phases have them written.
+#[test]
+fn the_drain_commits_at_once_and_the_end_hears_what_was_said_before_it() {
+    let hour = Duration::from_secs(3_600);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    // The outbox takes what is ready in any order: once would show nothing.
+    for _ in 0..10 {
+        let folder = folder();
+        let (links, mut ends) = links();
+        let options = Options { flush_interval: hour, ..options(&store_in(&folder), &["cloud"]) };
+        let claim = recover::claim(&options.path).expect("nobody else holds the file");
+        let outbox = run(options, claim, links);
+        let script = async {
+            let Some(OutboxToBroker::Started(start)) = ends.notices.recv().await else { panic!("it starts") };
+            let reading = |counter| Entry { awaited: false, ..entry(start, counter) };
+            ends.to_outbox.send(ToOutbox::Put(vec![reading(1)])).await.expect("it takes");
+            ends.phase.send_replace(Phase::StopBroker);
+            let secured = crate::clock::before(crate::clock::mono() + Duration::from_secs(10), ends.notices.recv()).await;
+            assert_eq!(secured, Some(Some(OutboxToBroker::Secured(vec![IdRange::one(EntryId::new(start.epoch, 1))]))));
+            let pull = BridgeToOutbox::Pull { upstream: UpstreamId(0), entries: 10 };
+            ends.to_outbox_bridge.send(pull).await.expect("it takes");
+            let page = ends.pages.recv().await.expect("a page");
+            let settled = page.entries.iter().map(|entry| Settled { id: entry.id, outcome: Outcome::Acknowledged }).collect();
+            ends.to_outbox_bridge.try_send(BridgeToOutbox::Done { upstream: UpstreamId(0), settled }).expect("it has room");
+            ends.to_outbox.try_send(ToOutbox::Put(vec![reading(2)])).expect("it has room");
+            ends.phase.send_replace(Phase::StopOutbox);
+            start
+        };
+        let (ended, start) = runtime.block_on(async { tokio::join!(outbox, script) });
+        ended.expect("it ends well");
+        let mut rig = Rig::open(&store_in(&folder), &["cloud"]);
+        rig.link(0, true);
+        rig.pull(0, 10);
+        let kept: Vec<EntryId> = rig.handed[0].iter().map(|entry| entry.id).collect();
+        assert_eq!(kept, [EntryId::new(start.epoch, 2)]);
+    }
+}
