@@ -1,6 +1,6 @@
 //! The broker's one thread cannot be held: not by a burst to many subscribers, not by a subscriber that never reads.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::thread;
 use std::time::Duration;
 
@@ -131,6 +131,30 @@ fn deaf_subscribers() {
     ));
     assert!(rss < RSS_MAX_KIB, "peak RSS {rss} KiB");
     deaf.iter_mut().for_each(|s| assert!(s.stream.read(&mut [0; 1]).expect("it is still connected") == 1));
+}
+
+/// Memory follows bytes that are there, but not without end: many clients may each begin a large packet and never finish it.
+#[test]
+fn unfinished_packets_take_bounded_memory() {
+    let broker = LocalBroker::start(options(&[]));
+    let port = broker.port();
+    let whole = publish("a", &[b'x'; 1_000_000], 0);
+    let begun: Vec<Raw> = (0..60)
+        .map(|i| {
+            let mut client = Raw::connect(port, &format!("c{i}"));
+            // It may be closed in the middle of it.
+            let _ = client.stream.write_all(&whole[..900_000]);
+            client
+        })
+        .collect();
+    wait_until("most of them are closed", WITHIN, || broker.status().clients <= 20);
+    let mut other = Raw::connect(port, "other");
+    assert_eq!(other.ping(), []);
+    drop(begun);
+    wait_until("they are gone", WITHIN, || broker.status().clients == 1);
+    other.subscribe("a", 0);
+    other.send(&whole);
+    assert_eq!(other.next().1.len(), 3 + 1_000_000, "there is room again");
 }
 
 fn peak_rss_kib() -> u64 {

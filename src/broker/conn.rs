@@ -26,6 +26,8 @@ pub(super) enum End {
     Version(u8),
     #[error("an empty client id wants a clean session [MQTT-3.1.3-8]")]
     EmptyId,
+    #[error("no room for its unfinished packet beside those of others")]
+    Unfinished,
     #[error("the client id is too long")]
     LongId,
     #[error("no room for another session")]

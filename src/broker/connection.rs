@@ -19,6 +19,13 @@ use crate::clock;
 /// Most bytes of one read before CONNECT.
 const STRANGER_READ: usize = 4 << 10;
 
+/// Memory that the unfinished packets of all connections may take; a connection whose packet goes beyond it is closed. One packet of the largest
+/// size always has room.
+const UNFINISHED_MAX: usize = 16 << 20;
+
+/// An unfinished packet that takes no more than this is never the one too many.
+const UNFINISHED_SMALL: usize = 4 << 10;
+
 /// Turns with less input than this are too short to be measured.
 const MEASURED_INPUT: usize = 1 << 10;
 
@@ -41,6 +48,8 @@ pub(super) struct Connection {
     left: Vec<u8>,
     /// Bytes of `left` that are dealt with.
     done: usize,
+    /// What `left` counts for in the shell's `unfinished`.
+    counted: usize,
     /// Whole packets may stand in `left`.
     again: bool,
     eof: bool,
@@ -50,13 +59,14 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) const fn new(id: ConnId, half: OwnedReadHalf, shell: Rc<Shell>) -> Self {
-        Self { id, half, shell, left: Vec::new(), done: 0, again: false, eof: false, settled: false }
+        Self { id, half, shell, left: Vec::new(), done: 0, counted: 0, again: false, eof: false, settled: false }
     }
 
     /// Until the connection's end.
     pub(super) async fn run(mut self) {
         poll_fn(|cx| self.poll(cx)).await;
         self.note_settled();
+        self.shell.count_unfinished(self.counted, 0);
         self.shell.remove(self.id);
         self.shell.settle();
         if self.shell.draining.get() {
@@ -76,7 +86,11 @@ impl Connection {
             self.note_settled();
             return Poll::Pending;
         }
-        let result = self.poll_input(cx);
+        let mut result = self.poll_input(cx);
+        if !self.has_room() {
+            self.left = Vec::new();
+            result = self.end(End::Unfinished);
+        }
         self.shell.settle();
         if matches!(result, Turn::Again) {
             cx.waker().wake_by_ref();
@@ -129,6 +143,15 @@ impl Connection {
                 Read::All(turn) | Read::Some(turn) => return turn,
             }
         }
+    }
+
+    /// Counts what an unfinished packet takes; whether there is room for it. What merely waits to be applied is bounded by the read buffer.
+    fn has_room(&mut self) -> bool {
+        let unfinished = if self.again { 0 } else { self.left.capacity() };
+        let all = self.shell.count_unfinished(self.counted, unfinished);
+        self.counted = unfinished;
+        let max = UNFINISHED_MAX.max(self.shell.broker.borrow().limits.packet_max.saturating_mul(2));
+        unfinished <= UNFINISHED_SMALL || all <= max
     }
 
     fn apply_left(&mut self) -> Turn {

@@ -12,7 +12,7 @@
 //! - A turn is bounded by deliveries and input; whatever is O(n) goes in slices. One timer sweeps for all connections.
 //! - A PUBLISH is applied whole or not at all: one that cannot be accepted now stays at the head of its connection's input.
 //! - Acknowledgements leave a connection in the order of its PUBLISHes, each when its ids are secured.
-//! - Memory follows bytes that are there, never claimed lengths; all output and queues share one budget.
+//! - Memory follows bytes that are there, never claimed lengths; all output and queues share one budget, all unfinished packets another.
 //!
 //! Failure: a peer's mistake ends its connection, with a reason in the log. A receiver that does not read slows its feeders a tenth of the
 //! time, then loses QoS 0 (counted) and has QoS 1 queued within limits. An outbox that stops answering holds publishers within

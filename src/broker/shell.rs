@@ -24,6 +24,8 @@ pub(super) struct Shell {
     pub(super) flusher: RefCell<Option<Waker>>,
     /// Wakes the broker's task: entries to send, wills to publish.
     pub(super) main: Notify,
+    /// What the unfinished packets of all connections take.
+    unfinished: Cell<usize>,
     /// No more is read from clients.
     pub(super) draining: Cell<bool>,
     /// Connections whose leftovers are still to be applied, of those that have been polled since the drain began.
@@ -38,6 +40,7 @@ impl Shell {
             buffer: RefCell::new(vec![0; BUFFER].into()),
             flusher: RefCell::default(),
             main: Notify::new(),
+            unfinished: Cell::new(0),
             draining: Cell::new(false),
             unsettled: Cell::new(0),
         }
@@ -62,6 +65,12 @@ impl Shell {
             *place = None;
         }
         self.broker.borrow_mut().gone(id);
+    }
+
+    /// A connection's unfinished packet takes `now` bytes instead of `before`; what all take together.
+    pub(super) fn count_unfinished(&self, before: usize, now: usize) -> usize {
+        self.unfinished.set(self.unfinished.get().saturating_sub(before) + now);
+        self.unfinished.get()
     }
 
     pub(super) fn with_socket<T>(&self, id: ConnId, f: impl FnOnce(&mut Socket) -> T) -> Option<T> {
