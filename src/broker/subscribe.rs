@@ -21,8 +21,9 @@ const FILTERS_MAX: usize = 1_024;
 /// The best QoS that is granted until QoS 2 is there.
 const QOS_MAX: QoS = QoS::AtLeastOnce;
 
-/// Retained topics looked at for the price of one delivery.
-const LOOKS_A_DELIVERY: usize = 8;
+/// What a look at one retained topic costs of a turn, in deliveries. Measured: half a microsecond; ten clients with wildcards over 60,000 topics
+/// held up others' pings for 670 ms when eight looks cost one.
+const DELIVERIES_A_LOOK: usize = 4;
 
 /// First byte of a PUBLISH with RETAIN, by QoS: it answers a new subscription [MQTT-3.3.1-8].
 const RETAINED: [u8; 2] = [0x31, 0x33];
@@ -85,7 +86,6 @@ impl Broker {
     /// goes on when its output or window has room again.
     pub(super) fn replay(&mut self, id: ConnId, work: &mut Work) {
         let window = self.window();
-        let mut looks = LOOKS_A_DELIVERY;
         while !work.is_done() {
             let Some(conn) = self.conns.get_mut(id) else { return };
             let Some(session) = conn.session.and_then(|s| self.sessions.get_mut(s)) else { return };
@@ -94,11 +94,7 @@ impl Broker {
                 conn.replays.pop_front();
                 continue;
             };
-            looks -= 1;
-            if looks == 0 {
-                looks = LOOKS_A_DELIVERY;
-                work.spend(1);
-            }
+            work.spend(DELIVERIES_A_LOOK);
             let closed = conn.restricted && access::is_closed(topic.as_str());
             if !closed && replay.filter.matches(topic.as_str()) {
                 if conn.out.waiting() > SLOW_AT || self.budget.used() > self.limits.output_max || session.queue.len() > 0 {

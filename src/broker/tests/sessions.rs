@@ -222,6 +222,16 @@ fn a_large_replay_goes_in_slices_and_waits_for_the_window() {
     bench.send(sub, &puback(3));
     bench.resume();
     assert_eq!(bench.take(sub), ["UNSUBACK 2"]);
+    // What is only looked at costs turns, too.
+    let looks = bench.connect("looks");
+    let now = bench.now();
+    let mut turns = 0;
+    let mut input = subscribe(1, &[("+/none", 0)]);
+    while bench.broker.apply(looks, &std::mem::take(&mut input), now).turn == Turn::Again {
+        turns += 1;
+    }
+    assert_eq!(bench.take(looks), ["SUBACK 1 [0]"]);
+    assert!(turns >= topics / 1_100, "{turns} turns for {topics} topics");
 }
 
 #[test]
