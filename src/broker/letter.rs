@@ -12,15 +12,14 @@ use crate::normalize;
 /// First bytes of PUBLISH by QoS, without DUP and RETAIN: a receiver gets neither of the sender's [MQTT-3.3.1-3] [MQTT-3.3.1-9].
 const FIRST: [u8; 2] = [0x30, 0x32];
 
-/// Buffers for encoded forms, kept from one message to the next. Boxed, because each message takes them and gives them back: moving the two of
-/// them was a seventh of the time of a message that needs neither.
+/// Buffers for encoded forms, kept from one message to the next. Boxed, so that a message that takes them and gives them back moves one pointer.
 #[derive(Debug, Default)]
 pub(super) struct Scratch(Option<Box<[Vec<u8>; 2]>>);
 
 #[derive(Debug)]
 pub(super) enum Source<'a> {
-    /// A client's packet as it came, and its body.
-    Packet { raw: &'a [u8], body: &'a [u8] },
+    /// A client's body, and its packet as it came where receivers may get it so.
+    Packet { raw: Option<&'a [u8]>, body: &'a [u8] },
     /// A reading, or a will.
     Body(&'a Body),
 }
@@ -53,7 +52,7 @@ impl<'a> Letter<'a> {
         let q = usize::from(id.is_some());
         let first = FIRST.get(q).copied().unwrap_or_default();
         let topic_length = self.topic.as_bytes().len();
-        if let Source::Packet { raw, body } = self.source
+        if let Source::Packet { raw: Some(raw), body } = self.source
             && self.qos as usize == q
             && body.len() <= COPY_MAX
         {

@@ -50,7 +50,7 @@ impl Broker {
         };
         self.counters.received += 1;
         work.spend(route.receivers.len());
-        let source = Source::Packet { raw: frame.raw, body: publish.body };
+        let source = Source::Packet { raw: frame.is_minimal().then_some(frame.raw), body: publish.body };
         let mut letter = Letter::new(&route.topic, publish.qos, source, std::mem::take(&mut self.scratch));
         let delivery = self.deliver(&route, &mut letter);
         let given = self.keep(&mut letter, owed, publish.retain, acknowledged.then_some(id));

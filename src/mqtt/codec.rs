@@ -22,6 +22,12 @@ impl Frame<'_> {
     pub const fn flags(&self) -> u8 {
         self.first & 0x0f
     }
+
+    /// Whether its remaining length has as few bytes as it needs. 3.1.1 allows more; not every receiver does.
+    pub fn is_minimal(&self) -> bool {
+        let header = self.raw.len().saturating_sub(self.body.len());
+        header <= 2 || self.raw.get(header - 1).is_some_and(|last| *last != 0)
+    }
 }
 
 /// The packet at the front of `input`, or `None` while it is incomplete. `max` is the largest whole packet in bytes.

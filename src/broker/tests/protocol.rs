@@ -110,6 +110,27 @@ fn the_first_packet_is_a_connect_or_the_connection_is_closed() {
 }
 
 #[test]
+fn a_length_in_more_bytes_than_it_needs_is_not_handed_on() {
+    let mut bench = Bench::new(&[]);
+    let (sub, publisher) = (bench.connect("sub"), bench.connect("pub"));
+    bench.send(sub, &subscribe(1, &[("a", 1)]));
+    bench.take(sub);
+    for (packet, want) in [
+        (&[0x30, 0x84, 0x80, 0x00, 0, 1, b'a', b'x'][..], [0x30, 4, 0, 1, b'a', b'x'].as_slice()),
+        (&[0x32, 0x86, 0x00, 0, 1, b'a', 0, 9, b'x'], &[0x32, 6, 0, 1, b'a', 0, 1, b'x']),
+        (&[0x30, 4, 0, 1, b'a', b'x'], &[0x30, 4, 0, 1, b'a', b'x']),
+    ] {
+        bench.send(publisher, packet);
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let out = bench.broker.output(sub).expect("a connection");
+        let count = out.slices(&mut slices);
+        let got: Vec<u8> = slices[..count].iter().flat_map(|s| s.iter().copied()).collect();
+        assert_eq!(got, want, "{packet:02x?}");
+        bench.take(sub);
+    }
+}
+
+#[test]
 fn input_may_come_in_any_pieces() {
     let stream = [
         connect("c", true, 10, Some(("w", "b", 1, false))),
