@@ -3,9 +3,9 @@
 use tidegate::faults;
 use tidegate::model::{Entry, IdRange, OutboxToBroker, Start, ToOutbox};
 
-use crate::harness::broker::{LocalBroker, options};
+use crate::harness::broker::{DRAIN, LocalBroker, options};
 use crate::harness::raw::{Raw, publish};
-use crate::harness::{alone_in_a_process, has_faults, report};
+use crate::harness::{alone_in_a_process, has_faults, report, wait_until};
 
 const PUBACK: u8 = 0x40;
 
@@ -56,10 +56,12 @@ fn a_drain_waits_for_what_is_owed() {
     client.send(&[publish("up/a", b"A", 1), publish("here", b"B", 2)].concat());
     let entries = next_entries(&mut broker);
     broker.stop();
+    // It has begun: what comes before would be heard by a broker that does not wait, too.
+    wait_until("a broker that listens no more", DRAIN, || std::net::TcpStream::connect(("127.0.0.1", broker.port())).is_err());
     let range = IdRange::one(entries.first().expect("A").id);
     broker.from_outbox.blocking_send(OutboxToBroker::Secured(vec![range])).expect("the broker runs");
     assert_eq!([client.next(), client.next()], [(PUBACK, vec![0, 1]), (PUBACK, vec![0, 2])]);
-    crate::harness::wait_until("the broker ends", crate::harness::broker::DRAIN, || broker.has_ended());
+    wait_until("the broker ends", DRAIN, || broker.has_ended());
 }
 
 /// Sessions do not outlive the broker, so a will cannot wait for the restart: it is published, and secured, before the broker ends.
@@ -76,5 +78,5 @@ fn a_drain_publishes_the_wills_of_those_who_are_connected() {
     assert_eq!((will.topic.as_str(), &will.body.bytes[..]), ("up/d", &b"gone"[..]));
     broker.from_outbox.blocking_send(OutboxToBroker::Secured(vec![IdRange::one(will.id)])).expect("the broker runs");
     assert_eq!(watcher.next(), (0x30, b"\0\x04up/dgone".to_vec()), "a local client hears it, too");
-    crate::harness::wait_until("the broker ends", crate::harness::broker::DRAIN, || broker.has_ended());
+    wait_until("the broker ends", DRAIN, || broker.has_ended());
 }
