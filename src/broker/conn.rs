@@ -40,7 +40,7 @@ pub(super) enum End {
     KeepAlive,
     #[error("another connection took over the client id")]
     TakenOver,
-    #[error("the queue of upstream {0} had no room for too long")]
+    #[error("the queue of an upstream had no room for too long")]
     Refused(u8),
     #[error("the gateway stops")]
     Stop,

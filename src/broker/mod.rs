@@ -47,6 +47,7 @@ mod task;
 mod tests;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -61,6 +62,8 @@ pub struct Options {
     pub listeners: Vec<Listener>,
     /// The topics of each upstream, in the order of the site's file: [`crate::model::UpstreamId`] is the index.
     pub upstreams: Vec<Vec<TopicFilter>>,
+    /// The upstreams' names in that order, for the log.
+    pub names: Vec<Arc<str>>,
     pub limits: Limits,
 }
 

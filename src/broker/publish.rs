@@ -107,7 +107,7 @@ impl Broker {
         let owed = match self.admit(destinations, cost, false) {
             Admit::Owed(owed) => owed,
             Admit::Hold(_) => {
-                self.counters.dropped_overflow += 1;
+                self.dropped();
                 UpstreamSet::EMPTY
             }
         };
@@ -133,10 +133,15 @@ impl Broker {
             if refusable {
                 return Admit::Hold(Hold::Full(full));
             }
-            self.counters.dropped_overflow += 1;
             full.iter().for_each(|upstream| owed.remove(upstream));
         }
-        if owed.is_empty() || self.owed.has_room(cost) { Admit::Owed(owed) } else { Admit::Hold(Hold::Unsecured) }
+        if !owed.is_empty() && !self.owed.has_room(cost) {
+            return Admit::Hold(Hold::Unsecured);
+        }
+        if !full.is_empty() {
+            self.dropped();
+        }
+        Admit::Owed(owed)
     }
 
     /// The retained store and the outbox get what they are to keep. The id's counter, if one was given.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt};
 use slab::Slab;
@@ -22,6 +23,9 @@ use crate::model::{Entry, Mono, Now, OutboxToBroker};
 
 /// Longest time that a connection which is to end may take to read its last bytes.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// So long without a message dropped for want of room, and the log says that it is over.
+const DROPS_OVER: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Wills that wait to be published; further ones are dropped and counted.
 const WILLS_MAX: usize = 1_024;
@@ -46,6 +50,9 @@ pub(super) struct Broker {
     pub(super) seed: u64,
     pub(super) assigned: u64,
     pub(super) counters: BrokerStatus,
+    names: Vec<Arc<str>>,
+    /// Readings or QoS 0 are being dropped: what was counted before, and when the last one was.
+    dropping: Option<(u64, Mono)>,
     /// Connections with output: answers to their own packets, and deliveries. Taken in turn, so that an answer does not wait behind a delivery
     /// to a thousand others, nor these behind the acknowledgements of a thousand publishers.
     dirty: [VecDeque<ConnId>; 2],
@@ -77,6 +84,8 @@ impl Broker {
             seed,
             assigned: 0,
             counters: BrokerStatus::default(),
+            names: options.names,
+            dropping: None,
             dirty: Default::default(),
             dirty_turn: 0,
             wakes: Vec::new(),
@@ -124,7 +133,12 @@ impl Broker {
         }
         let client = session.and_then(|s| self.sessions.get(s)).map(|s| Rc::clone(&s.client)).unwrap_or_default();
         match end {
-            End::Refused(_) | End::Qos2 => tracing::warn!(?client, %peer, "connection closed: {end}"),
+            End::Refused(upstream) => {
+                self.counters.refused += 1;
+                let upstream = self.names.get(usize::from(upstream)).map_or("", |name| name);
+                tracing::warn!(?client, %peer, upstream, "connection closed: {end}");
+            }
+            End::Qos2 => tracing::warn!(?client, %peer, "connection closed: {end}"),
             End::TakenOver | End::Version(_) => tracing::info!(?client, %peer, "connection closed: {end}"),
             _ => tracing::debug!(?client, %peer, "connection closed: {end}"),
         }
@@ -258,6 +272,22 @@ impl Broker {
         }
     }
 
+    /// What an upstream would have got of a reading or a QoS 0 message cannot be kept.
+    pub(super) fn dropped(&mut self) {
+        let before = self.counters.dropped_overflow;
+        self.counters.dropped_overflow += 1;
+        if self.dropping.is_none() {
+            tracing::warn!("readings or QoS 0 messages for upstreams are dropped: there is no room to keep them");
+        }
+        self.dropping = Some((self.dropping.map_or(before, |(since, _)| since), self.now.mono));
+    }
+
+    fn say_drops_over(&mut self) {
+        if let Some((before, _)) = self.dropping.take_if(|(_, last)| self.now.mono.since(*last) >= DROPS_OVER) {
+            tracing::info!(dropped = self.counters.dropped_overflow - before, "readings and QoS 0 messages are kept again");
+        }
+    }
+
     /// When [`Broker::sweep`] is wanted for the sake of paused connections.
     pub(super) const fn paused_until(&self) -> Option<Mono> {
         self.paused_until
@@ -277,6 +307,7 @@ impl Broker {
         if self.paused_until.is_some_and(|at| at <= now) {
             self.wake_paused();
         }
+        self.say_drops_over();
         let limits = &self.limits;
         let overdue = self.conns.iter().filter_map(|(id, conn)| {
             let end = match (conn.end, conn.hold) {

@@ -47,7 +47,7 @@ impl Upstream {
         // It has no outbox, so it is told at once what an outbox would say first.
         let _ = notices.try_send(OutboxToBroker::Started(Start { epoch: 1, nonce: 0 }));
         let listener = Listener { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), restricted: false };
-        let options = Options { listeners: vec![listener], upstreams: Vec::new(), limits: Limits::default() };
+        let options = Options { listeners: vec![listener], upstreams: Vec::new(), names: Vec::new(), limits: Limits::default() };
         let heartbeat = Heartbeat::new("upstream", PATIENCE);
         let links = Links { inject: injected, to_outbox, from_outbox, query: queries, phase: phases, heartbeat, bound, drain: PATIENCE };
         let thread = std::thread::Builder::new().name("demo:upstream".to_owned()).spawn(move || {

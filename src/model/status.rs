@@ -37,6 +37,9 @@ pub struct BrokerStatus {
     pub dropped_queue: u64,
     /// Readings and QoS 0 messages that an upstream would have got, dropped because nothing could be kept (outbox.md 11).
     pub dropped_overflow: u64,
+    /// Connections that were closed because an upstream's queue had no room for too long (outbox.md 11).
+    #[serde(default)]
+    pub refused: u64,
     pub unsecured_bytes: u64,
     pub protocol_errors: u64,
     /// CPU time of the longest turn of the broker's thread, in microseconds.

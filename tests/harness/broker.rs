@@ -30,7 +30,8 @@ pub struct LocalBroker {
 /// One listener on loopback, and one upstream for each list of filters.
 pub fn options(upstreams: &[&[&str]]) -> Options {
     let filters = |list: &&[&str]| list.iter().map(|f| TopicFilter::new(f).expect("a filter")).collect();
-    Options { listeners: vec![listener(false)], upstreams: upstreams.iter().map(filters).collect(), limits: Limits::default() }
+    let upstreams = upstreams.iter().map(filters).collect();
+    Options { listeners: vec![listener(false)], upstreams, names: Vec::new(), limits: Limits::default() }
 }
 
 /// On loopback, whether or not its clients are restricted.

@@ -41,7 +41,8 @@ impl Bench {
 
     fn with(upstreams: &[&[&str]], limits: Limits) -> Self {
         let filters = |list: &&[&str]| list.iter().map(|f| TopicFilter::new(f).unwrap()).collect();
-        let options = Options { listeners: Vec::new(), upstreams: upstreams.iter().map(filters).collect(), limits };
+        let upstreams = upstreams.iter().map(filters).collect();
+        let options = Options { listeners: Vec::new(), upstreams, names: Vec::new(), limits };
         // Far from zero: a window that began at the start of time is over.
         Self { broker: Broker::new(options, 1), now: Mono::from_millis(100_000), sent: HashMap::new(), early: HashMap::new() }
     }

@@ -65,6 +65,23 @@ fn a_publish_for_a_full_queue_is_refused_whole_and_readings_lose_only_its_share(
     assert_eq!(bench.puts(), ["4 b 4 11"]);
 }
 
+/// Full for one upstream, and above the limit for the other: tried again and again, dropped once.
+#[test]
+fn a_held_publish_counts_as_dropped_only_when_it_is_applied() {
+    let mut bench = Bench::with(&[&["up"], &["up"]], limits(1_500)).started();
+    bench.full(0b10);
+    let (one, two) = (bench.connect("one"), bench.connect("two"));
+    bench.send(one, &publish("up", &"x".repeat(1_200), 0, false));
+    assert_eq!(bench.broker.status().dropped_overflow, 1);
+    assert_eq!(bench.send(two, &publish("up", &"x".repeat(1_200), 0, false)), Turn::Held);
+    for _ in 0..5 {
+        bench.full(0b10);
+    }
+    assert_eq!(bench.broker.status().dropped_overflow, 1);
+    bench.secured(&[(1, 1)]);
+    assert_eq!(bench.broker.status().dropped_overflow, 2);
+}
+
 #[test]
 fn a_publish_that_is_refused_for_too_long_ends_its_connection() {
     let mut bench = Bench::new(&[&["a"], &["b"]]).started();
@@ -79,7 +96,7 @@ fn a_publish_that_is_refused_for_too_long_ends_its_connection() {
     }
     assert_eq!(bench.end_of(client), None);
     bench.pass(1_200);
-    assert_eq!(bench.end_of(client), Some(End::Refused(1)));
+    assert_eq!((bench.end_of(client), bench.broker.status().refused), (Some(End::Refused(1)), 1));
     assert_eq!(bench.puts(), [""; 0]);
 }
 

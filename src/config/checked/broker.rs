@@ -14,10 +14,10 @@ pub(super) fn limits() -> Limits {
     Limits::default()
 }
 
-/// The upstreams' topics are filled in by the caller.
+/// The upstreams' topics and names are filled in by the caller.
 pub(super) fn broker(broker: Option<Table<'_>>, mut limits: Limits) -> Options {
     let mut listeners = vec![Listener { address: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PORT), restricted: false }];
-    let Some(mut table) = broker else { return Options { listeners, upstreams: Vec::new(), limits } };
+    let Some(mut table) = broker else { return Options { listeners, upstreams: Vec::new(), names: Vec::new(), limits } };
     let report = table.report;
     let long = table.tables("listener");
     if table.has("listen") || !long.is_empty() {
@@ -48,7 +48,7 @@ pub(super) fn broker(broker: Option<Table<'_>>, mut limits: Limits) -> Options {
     }
     let _ = table.take("listen");
     table.finish();
-    Options { listeners, upstreams: Vec::new(), limits }
+    Options { listeners, upstreams: Vec::new(), names: Vec::new(), limits }
 }
 
 fn listener(mut table: Table<'_>, listeners: &mut Vec<Listener>) {

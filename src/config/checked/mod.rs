@@ -39,6 +39,7 @@ pub(super) fn site(mut root: Table<'_>, environment: &Environment) -> Site {
     let mut broker = broker::broker(broker_table, limits);
     let upstreams = upstream::upstreams(root.tables("upstream"), &gateway, broker.limits.packet_max, environment);
     outbox.upstreams = upstreams.iter().map(|upstream| upstream.options.name.clone()).collect();
+    broker.names.clone_from(&outbox.upstreams);
     broker.upstreams = upstreams.iter().map(|upstream| upstream.topics.clone()).collect();
     let buses = bus::buses(root.tables("bus"));
     let buses = device::devices(root.tables("device"), buses, &gateway, gateway_topic.as_ref(), report);
