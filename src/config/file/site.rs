@@ -153,7 +153,12 @@ pub const LIMITS: Section = Section {
             Is("1000"),
             "messages queued for one client; beyond it the oldest is dropped and counted",
         ),
-        key("session_queue_bytes", Size("1KiB", "256MiB"), Is("\"1MiB\""), "bytes queued for one client; as for `session_queue`"),
+        key(
+            "session_queue_bytes",
+            Size("1KiB", "256MiB"),
+            Is("\"1MiB\""),
+            "bytes queued for one client, and in flight to a persistent one; as for `session_queue`",
+        ),
         key("receive_maximum", Whole(1, 65_535), Is("1024"), "unacknowledged messages in flight, a client and direction"),
         key("connections_max", Whole(1, 100_000), Is("1000"), "connections; one more is closed at once"),
         key("connect_timeout", Duration("100ms", "10m"), Is("\"10s\""), "from the connection to its CONNECT packet"),
