@@ -15,8 +15,8 @@ for target in $arm_targets; do
     echo "  size   $(stat -c %s "$binary") bytes"
     echo "  glibc  $("$gnu-objdump" -T "$binary" | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -1 | tr _ ' ') or later"
     code=0
-    $qemu "$binary" check "$config" >"$prefix/check.out" 2>&1 || code=$?
-    sed 's/^/         /' "$prefix/check.out"
+    said=$($qemu "$binary" check "$config" 2>&1) || code=$?
+    echo "$said" | sed 's/^/         /'
     echo "  check  $config: exit $code"
     [ "$code" = 0 ] || failed=1
 done
