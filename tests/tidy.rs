@@ -60,8 +60,8 @@ const HOMES: &[Home] = &[
         files: &[
             "src/bridge/mqtt.rs",
             "src/broker/connection.rs",
-            "src/broker/flusher.rs",
             "src/broker/listener.rs",
+            "src/broker/socket.rs",
             "src/demo/port.rs",
             "src/demo/watch.rs",
             "src/ops/control.rs",
@@ -82,6 +82,7 @@ const HOMES: &[Home] = &[
             "src/config/load.rs",
             "src/demo/folder.rs",
             "src/ops/control.rs",
+            "src/outbox/claim.rs",
             "src/outbox/recover.rs",
             "src/outbox/schema.rs",
             "src/outbox/store.rs",

@@ -3,11 +3,7 @@
 use std::future::poll_fn;
 use std::io::{ErrorKind, IoSlice};
 use std::rc::Rc;
-use std::task::{Poll, Waker};
-
-use rustix::event::{PollFd, PollFlags, Timespec};
-use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedWriteHalf;
+use std::task::Poll;
 
 use super::conn::End;
 use super::id::ConnId;
@@ -17,30 +13,6 @@ use crate::clock;
 
 /// Sockets written in one poll, before others of the thread have their turn.
 const SOCKETS_A_POLL: usize = 64;
-
-/// The write side of a connection.
-#[derive(Debug)]
-pub(super) struct Socket {
-    pub(super) half: OwnedWriteHalf,
-    /// Of the connection's own task.
-    pub(super) waker: Option<Waker>,
-    /// The kernel took no more: the connection's own task waits until it does.
-    pub(super) blocked: bool,
-}
-
-impl Socket {
-    pub(super) const fn new(half: OwnedWriteHalf) -> Self {
-        Self { half, waker: None, blocked: false }
-    }
-
-    /// Whether the peer has closed its side or the connection broke.
-    pub(super) fn is_hung_up(&self) -> bool {
-        let stream: &TcpStream = self.half.as_ref();
-        let mut fds = [PollFd::new(stream, PollFlags::RDHUP)];
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        rustix::event::poll(&mut fds, Some(&now)).is_ok_and(|n| n > 0)
-    }
-}
 
 /// Writes for as long as the thread lives.
 pub(super) async fn run(shell: Rc<Shell>) {
@@ -80,7 +52,7 @@ pub(super) fn flush(shell: &Shell, id: ConnId) {
                 // Its own task writes all of it, once it may.
                 return Wrote::Bytes(0);
             }
-            match write(socket, slices.get(..count).unwrap_or_default()) {
+            match socket.write(slices.get(..count).unwrap_or_default()) {
                 Ok(0) => Wrote::Broken,
                 Ok(n) => Wrote::Bytes(n),
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {
@@ -104,12 +76,5 @@ pub(super) fn flush(shell: &Shell, id: ConnId) {
             broker.lost(id, End::Broken, clock::now());
             broker.forget_output(id);
         }
-    }
-}
-
-fn write(socket: &Socket, slices: &[IoSlice<'_>]) -> std::io::Result<usize> {
-    match slices {
-        [one] => socket.half.try_write(one),
-        many => socket.half.try_write_vectored(many),
     }
 }

@@ -8,8 +8,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
 
 use super::connection::Connection;
-use super::flusher::Socket;
 use super::shell::Shell;
+use super::socket::Socket;
 use super::{Error, Listener};
 use crate::clock;
 

@@ -39,6 +39,7 @@ mod publish;
 mod retained;
 mod session;
 mod shell;
+mod socket;
 mod state;
 mod subscribe;
 mod subscriptions;

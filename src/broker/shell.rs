@@ -9,8 +9,8 @@ use std::task::Waker;
 use tokio::sync::Notify;
 
 use super::conn::{End, Hold};
-use super::flusher::Socket;
 use super::id::ConnId;
+use super::socket::Socket;
 use super::state::Broker;
 
 /// The thread's read buffer.

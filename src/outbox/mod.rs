@@ -12,6 +12,7 @@
 //! an upstream acknowledges is still secured, and the rest waits in memory. A damaged file or a newer one is set aside at the start. A second
 //! process on the same file is an error.
 
+pub mod claim;
 pub mod commit;
 pub mod job;
 pub mod ledger;
@@ -20,11 +21,12 @@ pub mod recover;
 mod schema;
 pub mod store;
 mod task;
+mod thread;
 
 #[cfg(test)]
 mod tests;
 
-pub use recover::{Claim, claim};
+pub use claim::{Claim, claim};
 pub use task::run;
 
 use std::path::PathBuf;

@@ -1,8 +1,7 @@
-//! The start: the lock, the file, the epoch and what is owed. Whatever the file is like, the process starts; only a second instance does not.
+//! The start: the file, the epoch and what is owed. Whatever the file is like, the process starts.
 //!
 //! | The file | What is done |
 //! |---|---|
-//! | is held by another process | [`Error::Held`] |
 //! | is absent or empty | a fresh one, epoch 1, a random nonce |
 //! | is no database, or damaged | it is set aside as `NAME.damaged-N`, untouched; a fresh one; an alarm |
 //! | has a newer schema | the same, as `NAME.newer-N` |
@@ -12,18 +11,18 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, params};
-use rustix::fs::{FlockOperation, flock};
 
+use super::claim::{Claim, beside};
 use super::job::{Bit, Opened, StoredQueue, Trouble, Usage};
+use super::schema;
 use super::store::{self, File};
-use super::{Error, schema};
 use crate::faults;
 use crate::model::{EntryId, Start, UpstreamSet};
 
@@ -31,27 +30,6 @@ use crate::model::{EntryId, Start, UpstreamSet};
 const STARTS_KEPT: u32 = 10_000;
 /// Files set aside with one name; beyond it there is no disk until a person has looked.
 const ASIDE_MAX: u32 = 1_000;
-
-/// Held for as long as the process uses the file.
-#[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "the lock lives as long as the descriptor")] fs::File);
-
-/// The right to use the store at a path, or the reason why it cannot be used at all. Taken before any part starts, so that a second instance
-/// hears of the first one and not of the port that both want.
-#[derive(Debug)]
-pub struct Claim(Result<Lock, String>);
-
-/// Takes the store at `path` for this process; its folder is made if it is not there.
-///
-/// # Errors
-/// [`Error::Held`] only.
-pub fn claim(path: &Path) -> Result<Claim, Error> {
-    match lock(path) {
-        Ok(lock) => Ok(Claim(Ok(lock))),
-        Err(LockError::Held(holder)) => Err(Error::Held { path: path.to_owned(), holder }),
-        Err(LockError::Io(error)) => Ok(Claim(Err(error.to_string()))),
-    }
-}
 
 /// Opens the store at `path` for these upstreams, in the order of the site's file. Whatever it is like, there is something to go on with.
 pub fn open(path: &Path, upstreams: &[Arc<str>], Claim(lock): Claim) -> (File, Opened) {
@@ -122,37 +100,6 @@ fn diskless(path: &Path, upstreams: &[Arc<str>], nonce: u32, mut alarms: Vec<Str
         alarms,
     };
     (File { db: None, lock: None }, opened)
-}
-
-enum LockError {
-    /// Who holds it, ready to follow "another process".
-    Held(String),
-    Io(io::Error),
-}
-
-/// SQLite's own lock is taken too, but cannot say who holds it.
-fn lock(path: &Path) -> Result<Lock, LockError> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(LockError::Io)?;
-    }
-    let options = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).clone();
-    let mut file = options.open(beside(path, ".lock")).map_err(LockError::Io)?;
-    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        let mut holder = String::new();
-        let known = file.read_to_string(&mut holder).is_ok() && !holder.trim().is_empty();
-        return Err(LockError::Held(if known { format!(": {}", holder.trim()) } else { String::new() }));
-    }
-    let command: Vec<String> = std::env::args().collect();
-    let told = file.set_len(0).and_then(|()| file.rewind());
-    // The text is for people; the lock is held without it.
-    let _untold = told.and_then(|()| writeln!(file, "pid {} ({})", std::process::id(), command.join(" ")));
-    Ok(Lock(file))
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 /// Moves the file and its WAL to a free name. They belong together: the file's WAL moves last, and a WAL without a file is moved aside
@@ -414,6 +361,7 @@ fn cursor(db: &Connection, bit: Bit, alarms: &mut Vec<String>) -> Result<EntryId
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outbox::claim;
 
     /// A full disk at the start: the file is read, and nothing is written to it.
     #[test]

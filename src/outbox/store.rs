@@ -1,25 +1,17 @@
-//! The store's thread: it owns the only connection to the file and decides nothing. It runs the jobs that it is handed, one at a time.
+//! The open file and the jobs that it runs, one at a time. It decides nothing.
 
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, params};
-use tokio::sync::mpsc;
 
+use super::claim::Lock;
 use super::job::{Batch, Bit, Count, DeadLetter, Job, Read, Report, Row, Trim, Trouble, Usage};
-use super::recover::{self, Claim};
 use super::schema;
 use crate::clock;
-use crate::faults::{self, PartFault};
+use crate::faults;
 use crate::model::{Entry, EntryId};
-use crate::stats::Heartbeat;
 
-/// One job is with the store at a time; one more place keeps the sender from ever waiting.
-const JOBS: usize = 2;
-const REPORTS: usize = 4;
 /// Longest a read or a slice of a survey keeps a commit waiting.
 const SLICE: Duration = Duration::from_millis(5);
 /// Rows between two looks at the clock.
@@ -31,66 +23,12 @@ const DEAD_LETTERS_MAX: u32 = 10_000;
 /// How long the fault `hang-fsync` holds a commit.
 const HANG: Duration = Duration::from_secs(3);
 
-/// The way to the store's thread. When it is dropped, the thread ends.
-#[derive(Debug)]
-pub struct Handle {
-    pub jobs: SyncSender<Job>,
-    /// The first is [`Report::Opened`].
-    pub reports: mpsc::Receiver<Report>,
-}
-
-/// Starts the thread, which opens the file.
-///
-/// # Errors
-/// The system's, if it has no thread to give.
-pub fn spawn(path: PathBuf, upstreams: Vec<Arc<str>>, claim: Claim, heartbeat: Heartbeat) -> std::io::Result<Handle> {
-    let (jobs, job_receiver) = sync_channel(JOBS);
-    let (report_sender, reports) = mpsc::channel(REPORTS);
-    let body = move || {
-        let (file, opened) = recover::open(&path, &upstreams, claim);
-        if report_sender.blocking_send(Report::Opened(opened)).is_ok() {
-            serve(file, &job_receiver, &report_sender, &heartbeat);
-        }
-    };
-    std::thread::Builder::new().name("store".to_owned()).spawn(body)?;
-    Ok(Handle { jobs, reports })
-}
-
 /// The open file; without a connection every job but [`Job::Close`] fails.
 #[derive(Debug)]
 pub struct File {
     pub db: Option<Connection>,
     /// Held until the file is closed.
-    pub lock: Option<recover::Lock>,
-}
-
-fn serve(mut file: File, jobs: &Receiver<Job>, reports: &mpsc::Sender<Report>, heartbeat: &Heartbeat) {
-    loop {
-        heartbeat.beat();
-        match faults::part(heartbeat.part()) {
-            Some(PartFault::Hang) => loop {
-                clock::block_for(Duration::from_secs(3_600));
-            },
-            Some(PartFault::End) => return,
-            None => {}
-        }
-        let job = match jobs.recv_timeout(heartbeat.every()) {
-            Ok(job) => job,
-            Err(RecvTimeoutError::Timeout) => continue,
-            Err(RecvTimeoutError::Disconnected) => return,
-        };
-        let last = matches!(job, Job::Close { .. });
-        let report = file.run(job);
-        if last {
-            // Closed and unlocked before anybody hears of it.
-            drop(file);
-            let _ended = reports.blocking_send(report);
-            return;
-        }
-        if reports.blocking_send(report).is_err() {
-            return;
-        }
-    }
+    pub lock: Option<Lock>,
 }
 
 impl File {

@@ -2,10 +2,11 @@
 
 use tokio::sync::mpsc::error::TrySendError;
 
+use super::claim::Claim;
 use super::job::{Report, Trouble};
 use super::ledger::{Effects, Event, Ledger};
-use super::recover::{self, Claim};
-use super::store::{self, Handle};
+use super::recover;
+use super::thread::{self, Handle};
 use super::{Error, Links, Options};
 use crate::clock;
 use crate::faults::{self, PartFault};
@@ -19,7 +20,7 @@ const EVENTS_A_TURN: usize = 256;
 /// # Errors
 /// The store's thread ended.
 pub async fn run(options: Options, claim: Claim, links: Links) -> Result<(), Error> {
-    let store = store::spawn(options.path.clone(), options.upstreams.clone(), claim, links.store_heartbeat.clone());
+    let store = thread::spawn(options.path.clone(), options.upstreams.clone(), claim, links.store_heartbeat.clone());
     let store = store.map_err(|_| Error::StoreEnded)?;
     let path = options.path.clone();
     let ledger = Ledger::new(options, clock::mono());

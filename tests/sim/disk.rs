@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tidegate::model::{EntryId, Start, Wall};
+use tidegate::outbox::claim;
 use tidegate::outbox::job::{Batch, Bit, Count, Job, Opened, Read, Report, Row, StoredQueue, Trim, Usage};
 use tidegate::outbox::recover;
 use tidegate::outbox::store::File;
@@ -28,7 +29,7 @@ impl Disk {
             Self::Model(model) => model.open(upstreams, random),
             Self::Real { folder, file } => {
                 *file = None;
-                let claim = recover::claim(&path(folder)).expect("nobody else holds it");
+                let claim = claim(&path(folder)).expect("nobody else holds it");
                 let (opened_file, opened) = recover::open(&path(folder), upstreams, claim);
                 *file = Some(opened_file);
                 opened

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::job::{Job, Report};
 use super::ledger::{Effects, Event, Ledger};
 use super::store::File;
-use super::{Error, Options, recover};
+use super::{Error, Options, claim, recover};
 use crate::model::status::OutboxStatus;
 use crate::model::{
     Body, BridgeToOutbox, Entry, EntryId, IdRange, Mono, Now, Outcome, QoS, Settled, Start, Topic, UpstreamId, UpstreamSet, Wall,
@@ -46,7 +46,7 @@ impl Rig {
 
     fn with(options: Options) -> Result<Self, Error> {
         let now = Now { mono: Mono::from_millis(1_000), wall: Wall(1_700_000_000_000) };
-        let (file, opened) = recover::open(&options.path, &options.upstreams, recover::claim(&options.path)?);
+        let (file, opened) = recover::open(&options.path, &options.upstreams, claim(&options.path)?);
         let handed = options.upstreams.iter().map(|_| Vec::new()).collect();
         let mut ledger = Ledger::new(options, now.mono);
         let start = opened.start;

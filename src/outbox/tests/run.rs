@@ -2,7 +2,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::*;
 use crate::model::{OutboxToBroker, Page, Phase, Query, ToOutbox};
-use crate::outbox::recover;
 use crate::outbox::{Links, run};
 use crate::stats::Heartbeat;
 
@@ -61,7 +60,7 @@ fn the_outbox_runs_from_its_start_to_its_end() {
         let (links, mut ends) = links();
         let (beats, store_beats) = (links.heartbeat.clone(), links.store_heartbeat.clone());
         let options = options(&store_in(&folder), &["cloud"]);
-        let claim = recover::claim(&options.path).expect("nobody else holds the file");
+        let claim = claim(&options.path).expect("nobody else holds the file");
         let outbox = run(options, claim, links);
         let script = async {
             let Some(OutboxToBroker::Started(start)) = ends.notices.recv().await else { panic!("it starts") };
@@ -98,7 +97,7 @@ fn the_drain_commits_at_once_and_the_end_hears_what_was_said_before_it() {
         let folder = folder();
         let (links, mut ends) = links();
         let options = Options { flush_interval: hour, ..options(&store_in(&folder), &["cloud"]) };
-        let claim = recover::claim(&options.path).expect("nobody else holds the file");
+        let claim = claim(&options.path).expect("nobody else holds the file");
         let outbox = run(options, claim, links);
         let script = async {
             let Some(OutboxToBroker::Started(start)) = ends.notices.recv().await else { panic!("it starts") };
