@@ -3,6 +3,8 @@
 mod broker;
 mod bus;
 mod device;
+mod modbus;
+mod point;
 mod secret;
 mod serial;
 mod store;

@@ -5,7 +5,7 @@ use regex::Regex;
 use super::super::error::Mistake;
 use super::super::item::Item;
 use super::super::reader::{Table, nearest};
-use super::device::{All, Own, common};
+use super::point::{All, Own, common};
 use crate::bus::SerialPoint;
 use crate::frame::decode::{Decoder, Field};
 
