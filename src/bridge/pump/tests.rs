@@ -224,6 +224,23 @@ fn the_deadline_runs_from_the_oldest_offer() {
 }
 
 #[test]
+fn an_acknowledgement_of_the_last_connection_is_not_taken_for_one_of_this() {
+    let mut pump = Pump::new(WINDOW, TIMEOUT);
+    let token = |generation| Token { generation, number: 0 };
+    pump.up();
+    pump.push(parcel(1, 1));
+    pump.offered(token(1), 1, Mono::ZERO);
+    pump.down(false, Mono::from_millis(10));
+    pump.up();
+    // Packet ids begin anew with each connection, so the old and the new offer have the same number.
+    pump.offered(token(2), 1, Mono::from_millis(20));
+    assert_eq!(pump.acked(token(1)), 0, "late, and of the old connection");
+    assert_eq!((pump.in_flight(), pump.take_settled().len()), (1, 0));
+    assert_eq!(pump.acked(token(2)), 1);
+    assert_eq!(pump.take_settled().len(), 1);
+}
+
+#[test]
 fn a_refusal_that_never_gets_better_is_a_dead_letter_and_another_holds_the_line() {
     for (code, want) in
         [(0x90, Refusal::Settled), (0x95, Refusal::Settled), (0x99, Refusal::Settled), (0x80, Refusal::Hold), (0x97, Refusal::Hold)]
