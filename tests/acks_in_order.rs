@@ -1,7 +1,7 @@
 //! A is owed to an upstream that is silent, B to nobody. On one connection A's acknowledgement leaves before B's; on two, B's leaves at once.
 
 use tidegate::faults;
-use tidegate::model::{Entry, IdRange, OutboxToBroker, Start, ToOutbox};
+use tidegate::model::{Entry, IdRange, OutboxToBroker, Put, Start, ToOutbox};
 
 use crate::harness::broker::{DRAIN, LocalBroker, options};
 use crate::harness::raw::{Raw, publish};
@@ -10,8 +10,12 @@ use crate::harness::{alone_in_a_process, has_faults, report, wait_until};
 const PUBACK: u8 = 0x40;
 
 fn next_entries(broker: &mut LocalBroker) -> Vec<Entry> {
-    let ToOutbox::Put(entries) = broker.to_outbox.blocking_recv().expect("the broker runs");
-    entries
+    let ToOutbox::Put(puts) = broker.to_outbox.blocking_recv().expect("the broker runs");
+    let entry = |put| match put {
+        Put::Entry(entry) => Some(entry),
+        _ => None,
+    };
+    puts.into_iter().filter_map(entry).collect()
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn a_reading_is_text_to_a_client_and_retained_for_the_next() {
     let broker = LocalBroker::start(options(&[]));
     let sample = Sample { value: Ok(Value::F64(230.5)), unit: Some("V".into()), decimals: None, at: Wall(0) };
     let topic = Topic::new("plant/meter/voltage").expect("a topic");
-    let message = Message { topic, body: sample.to_body(), qos: QoS::AtLeastOnce, retain: true, origin: Origin::Bus };
+    let message = Message::new(topic, sample.to_body(), QoS::AtLeastOnce, true, Origin::Bus);
     broker.inject.blocking_send(message).expect("the broker runs");
     wait_until("the reading is applied", WITHIN, || broker.status().injected == 1);
     let seen = subscribed(broker.port(), &["-t", "plant/#", "-C", "1", "-W", "10", "-F", "%r %p"]);
@@ -114,7 +114,7 @@ fn a_raw_message_of_a_bus_passes_as_it_is() {
     let broker = LocalBroker::start(options(&[]));
     let topic = Topic::new("a").expect("a topic");
     let body = Body::raw("as it is".into());
-    broker.inject.blocking_send(Message { topic, body, qos: QoS::AtMostOnce, retain: true, origin: Origin::Bus }).expect("it runs");
+    broker.inject.blocking_send(Message::new(topic, body, QoS::AtMostOnce, true, Origin::Bus)).expect("it runs");
     wait_until("it is applied", WITHIN, || broker.status().injected == 1);
     assert_eq!(subscribed(broker.port(), &["-t", "a", "-C", "1", "-W", "10"]).trim_end(), "as it is");
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::id::ConnId;
-use crate::model::{Entry, EntryId, IdRange, Start, UpstreamSet};
+use crate::model::{Entry, EntryId, IdRange, Put, Start, UpstreamSet};
 
 /// Slots kept by place. Beyond it the oldest unsecured ones move to a tree, so that one id that waits for ever costs one node, not the
 /// space of all that came after it.
@@ -28,7 +28,7 @@ pub(super) struct Owed {
     pressed: bool,
     pub(super) full: UpstreamSet,
     /// Not yet sent.
-    pending: VecDeque<Entry>,
+    pending: VecDeque<Put>,
     news: bool,
 }
 
@@ -94,7 +94,7 @@ impl Owed {
         entry.id = EntryId::new(epoch, counter);
         self.bytes += cost;
         self.recent.push_back(Slot { cost: u32::try_from(cost).unwrap_or(u32::MAX), waits });
-        self.pending.push_back(entry);
+        self.pending.push_back(Put::Entry(entry));
         self.news = true;
         self.keep_recent_short();
         Some(counter)
@@ -113,7 +113,7 @@ impl Owed {
     }
 
     /// Takes what is to be sent, at most one `Put`'s worth, in id order.
-    pub(super) fn take_pending(&mut self) -> Vec<Entry> {
+    pub(super) fn take_pending(&mut self) -> Vec<Put> {
         let n = self.pending.len().min(PUT_MAX);
         self.pending.drain(..n).collect()
     }

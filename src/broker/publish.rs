@@ -1,5 +1,7 @@
 //! A message is accepted (outbox.md 1, 2, 4): destinations, local delivery, retained, the id, the acknowledgement.
 
+use bytes::Bytes;
+
 use super::acks::AckKind;
 use super::apply::{Step, Work};
 use super::conn::{End, Hold, StoredWill};
@@ -89,7 +91,7 @@ impl Broker {
         {
             let StoredWill { topic, body, qos, retain, restricted } = will;
             if !(restricted && super::access::is_closed(topic.as_str())) {
-                self.accept(&Message { topic, body, qos, retain, origin: Origin::Client }, &mut work);
+                self.accept(&Message::new(topic, body, qos, retain, Origin::Client), &mut work);
             }
         }
         !self.wills.is_empty() && self.takes_readings()
@@ -158,10 +160,15 @@ impl Broker {
         let entry = Entry {
             id: EntryId::ZERO,
             owed,
+            due: Vec::new(),
+            received: None,
+            retained: false,
             topic: letter.topic.clone(),
             body: letter.kept_body(&self.budget),
             qos: letter.qos,
             retain,
+            properties: Bytes::new(),
+            expires: None,
             awaited: waits.is_some(),
             accepted: self.now.mono,
             accepted_wall: self.now.wall,

@@ -19,7 +19,7 @@ use super::session::{QueueLimits, Session, Window};
 use super::subscriptions::Subscriptions;
 use super::{Limits, Options};
 use crate::model::status::BrokerStatus;
-use crate::model::{Entry, Mono, Now, OutboxToBroker};
+use crate::model::{Mono, Now, OutboxToBroker, Put};
 
 /// Longest time that a connection which is to end may take to read its last bytes.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
@@ -212,6 +212,7 @@ impl Broker {
                     self.wake_held();
                 }
             }
+            OutboxToBroker::Restored(_) | OutboxToBroker::Link { .. } => {}
             OutboxToBroker::Full(full) => {
                 self.owed.full = full;
                 self.wake_held();
@@ -474,7 +475,7 @@ impl Broker {
     }
 
     /// Entries for one `Put`.
-    pub(super) fn take_pending(&mut self) -> Vec<Entry> {
+    pub(super) fn take_pending(&mut self) -> Vec<Put> {
         self.owed.take_pending()
     }
 

@@ -1,5 +1,7 @@
 //! A message on its way through the gateway.
 
+use bytes::Bytes;
+
 use super::{Body, Topic, UpstreamId};
 
 /// Quality of service of MQTT (3.1.1, 4.3).
@@ -39,4 +41,15 @@ pub struct Message {
     pub qos: QoS,
     pub retain: bool,
     pub origin: Origin,
+    /// As in [`super::Entry::properties`].
+    pub properties: Bytes,
+    /// Message expiry interval in seconds.
+    pub expiry: Option<u32>,
+}
+
+impl Message {
+    /// Without properties.
+    pub const fn new(topic: Topic, body: Body, qos: QoS, retain: bool, origin: Origin) -> Self {
+        Self { topic, body, qos, retain, origin, properties: Bytes::new(), expiry: None }
+    }
 }

@@ -12,6 +12,7 @@ mod life;
 mod link;
 mod message;
 mod secret;
+mod session;
 mod time;
 mod topic;
 
@@ -20,8 +21,12 @@ pub mod status;
 pub use body::{Body, BodyKind, Cause, Sample, Value};
 pub use id::{EntryId, IdRange, Start, UpstreamId, UpstreamSet};
 pub use life::Phase;
-pub use link::{BridgeToOutbox, Entry, OutboxToBroker, Outcome, Page, Query, Settled, ToOutbox};
+pub use link::{BridgeToOutbox, Entry, OutboxToBroker, Outcome, Page, Put, Query, Settled, ToOutbox};
 pub use message::{Message, Origin, QoS};
 pub use secret::{Secret, SecretError};
+pub use session::{
+    Change, DoneHow, Due, DueDone, DueState, Restored, RetainHandling, RetainedMessage, SessionId, StateChange, StoredSession, StoredWill,
+    SubscribeOptions, Subscription,
+};
 pub use time::{Mono, Now, Wall};
 pub use topic::{Topic, TopicError, TopicFilter};

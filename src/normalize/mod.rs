@@ -70,7 +70,7 @@ impl Normalizer {
             Err(_) => *last = None,
         }
         let sample = Sample { value, unit: options.unit.as_deref().map(Into::into), decimals: options.decimals, at: now.wall };
-        Some(Message { topic: options.topic.clone(), body: sample.to_body(), qos: QoS::AtLeastOnce, retain: true, origin: Origin::Bus })
+        Some(Message::new(options.topic.clone(), sample.to_body(), QoS::AtLeastOnce, true, Origin::Bus))
     }
 
     /// The last message of this point was dropped on its way: nobody has seen its value, so the next one is published.

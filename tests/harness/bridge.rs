@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tidegate::bridge::{self, Links, Options, Tuning};
 use tidegate::clock;
 use tidegate::model::status::UpstreamStatus;
-use tidegate::model::{Body, BridgeToOutbox, Entry, EntryId, Outcome, Page, Phase, QoS, Query, Settled, Topic, UpstreamId, UpstreamSet};
+use tidegate::model::{Body, BridgeToOutbox, Entry, EntryId, Outcome, Page, Phase, Query, Settled, Topic, UpstreamId, UpstreamSet};
 use tidegate::stats::Heartbeat;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
@@ -87,7 +87,7 @@ impl Rig {
         let id = EntryId::new(1, entries.len() as u64 + 1);
         let (topic, body) = (Topic::new(topic).expect("a topic"), Body::raw(payload.into()));
         let (accepted, accepted_wall) = (now.mono, now.wall);
-        entries.push(Entry { id, owed, topic, body, qos: QoS::AtLeastOnce, retain: true, awaited: true, accepted, accepted_wall });
+        entries.push(Entry { id, owed, retain: true, awaited: true, accepted, accepted_wall, ..Entry::new(topic, body) });
         drop(entries);
         self.shared.more.notify_one();
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate::model::{
-    Body, BridgeToOutbox, Entry, EntryId, IdRange, Mono, Now, Outcome, QoS, Settled, Start, Topic, UpstreamId, UpstreamSet, Wall,
+    Body, BridgeToOutbox, Entry, EntryId, IdRange, Mono, Now, Outcome, Put, Settled, Start, Topic, UpstreamId, UpstreamSet, Wall,
 };
 use tidegate::outbox::Options;
 use tidegate::outbox::job::{Job, Report, Trouble};
@@ -74,15 +74,12 @@ impl Gateway {
         let entry = Entry {
             id,
             owed: set,
-            topic: Topic::new("case").expect("a topic"),
-            body: Body::raw(Bytes::from_static(b"x")),
-            qos: QoS::AtLeastOnce,
-            retain: false,
             awaited: true,
             accepted: self.now.mono,
             accepted_wall: self.now.wall,
+            ..Entry::new(Topic::new("case").expect("a topic"), Body::raw(Bytes::from_static(b"x")))
         };
-        self.ledger.apply(Event::Put(vec![entry]), self.now);
+        self.ledger.apply(Event::Put(vec![Put::Entry(entry)]), self.now);
         self.turn();
         id
     }

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate::model::{
-    Body, BridgeToOutbox, Entry, EntryId, Mono, Now, Outcome, QoS, Settled, Start, Topic, UpstreamId, UpstreamSet, Wall,
-};
+use tidegate::model::{Body, BridgeToOutbox, Entry, EntryId, Mono, Now, Outcome, Settled, Start, Topic, UpstreamId, UpstreamSet, Wall};
 use tidegate::outbox::Options;
 use tidegate::outbox::job::{Job, Opened, Report, Trouble};
 use tidegate::outbox::ledger::{Effects, Event, Ledger};
@@ -262,17 +260,15 @@ impl World {
             let id = EntryId::new(self.life.start.epoch, self.life.counter);
             assert!(self.given.insert((self.life.start.nonce, id)), "{id} was given before");
             self.life.puts.insert(id, Put { message, since: self.now.mono, owed, settled: UpstreamSet::EMPTY, secured: false });
-            entries.push(Entry {
+            let entry = Entry {
                 id,
                 owed,
-                topic: Topic::new("sim").expect("a topic"),
-                body: Body::raw(Bytes::from(message.to_string())),
-                qos: QoS::AtLeastOnce,
-                retain: false,
                 awaited: self.messages[message].publisher.is_some(),
                 accepted: self.now.mono,
                 accepted_wall: self.now.wall,
-            });
+                ..Entry::new(Topic::new("sim").expect("a topic"), Body::raw(Bytes::from(message.to_string())))
+            };
+            entries.push(tidegate::model::Put::Entry(entry));
         }
         self.life.ledger.apply(Event::Put(entries), self.now);
     }

@@ -78,7 +78,7 @@ fn each_upstream_is_owed_what_it_wants_once() {
 fn what_came_from_an_upstream_never_returns_to_it() {
     let mut bench = Bench::new(&[&["#"], &["#"]]).started();
     let origin = Origin::Upstream(crate::model::UpstreamId(1));
-    let message = Message { topic: Topic::new("a").unwrap(), body: Body::raw("".into()), qos: QoS::AtLeastOnce, retain: false, origin };
+    let message = Message::new(Topic::new("a").unwrap(), Body::raw("".into()), QoS::AtLeastOnce, false, origin);
     let now = bench.now();
     bench.broker.inject(&mut [message].into(), now);
     assert_eq!(bench.puts(), ["1 a  1"]);

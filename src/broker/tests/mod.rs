@@ -18,7 +18,7 @@ use super::output::SLICES;
 use super::state::Broker;
 use super::{Limits, Options};
 use crate::model::{
-    Body, Entry, EntryId, IdRange, Message, Mono, Now, Origin, OutboxToBroker, QoS, Start, Topic, TopicFilter, UpstreamSet, Wall,
+    Body, EntryId, IdRange, Message, Mono, Now, Origin, OutboxToBroker, Put, QoS, Start, Topic, TopicFilter, UpstreamSet, Wall,
 };
 use crate::mqtt::{encode, kind, split};
 
@@ -173,14 +173,15 @@ impl Bench {
 
     fn inject(&mut self, topic: &str, body: &str, retain: bool) {
         let (topic, body) = (Topic::new(topic).unwrap(), Body::raw(body.to_owned().into()));
-        let message = Message { topic, body, qos: QoS::AtLeastOnce, retain, origin: Origin::Bus };
+        let message = Message::new(topic, body, QoS::AtLeastOnce, retain, Origin::Bus);
         let now = self.now();
         self.broker.inject(&mut [message].into(), now);
     }
 
     /// What went to the outbox, as "counter topic body owed".
     fn puts(&mut self) -> Vec<String> {
-        let line = |e: Entry| {
+        let line = |put: Put| {
+            let Put::Entry(e) = put else { return format!("{put:?}") };
             assert_eq!(e.id.epoch(), EPOCH);
             format!("{} {} {} {:b}", e.id.counter(), e.topic, String::from_utf8_lossy(&e.body.bytes), e.owed.bits())
         };

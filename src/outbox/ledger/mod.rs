@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::faults;
 use crate::model::status::StoreState;
-use crate::model::{BridgeToOutbox, Entry, EntryId, IdRange, Mono, Now, Outcome, Page, Settled, Start, UpstreamId, UpstreamSet, Wall};
+use crate::model::{BridgeToOutbox, Entry, EntryId, IdRange, Mono, Now, Outcome, Page, Put, Settled, Start, UpstreamId, UpstreamSet, Wall};
 
 use super::commit::{Rule, Waiting, earliest};
 use super::job::{Bit, DeadLetter, Job, Opened, Report, StoredQueue, Usage};
@@ -28,7 +28,7 @@ pub const CACHE_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub enum Event {
     /// From the broker, in id order.
-    Put(Vec<Entry>),
+    Put(Vec<Put>),
     Bridge(BridgeToOutbox),
     Store(Report),
     /// Commit at once from now on.
@@ -160,7 +160,7 @@ impl Ledger {
 
     pub fn apply(&mut self, event: Event, now: Now) {
         match event {
-            Event::Put(entries) => entries.into_iter().for_each(|entry| self.put(entry)),
+            Event::Put(puts) => puts.into_iter().for_each(|put| self.take(put)),
             Event::Bridge(BridgeToOutbox::Link { upstream, up }) => self.link(upstream, up),
             Event::Bridge(BridgeToOutbox::Pull { upstream, entries }) => {
                 if let Some(queue) = self.queues.get_mut(usize::from(upstream.0)) {
@@ -200,6 +200,14 @@ impl Ledger {
     /// The store is closed, or there is none: the outbox may end.
     pub fn is_closed(&self) -> bool {
         self.finishing && self.disk.is_closed()
+    }
+
+    fn take(&mut self, put: Put) {
+        match put {
+            Put::Entry(entry) => self.put(entry),
+            Put::Change(change) => self.secured.push(change.id),
+            Put::Done(_) => {}
+        }
     }
 
     fn put(&mut self, entry: Entry) {

@@ -16,7 +16,7 @@ use super::store::File;
 use super::{Error, Options, claim, recover};
 use crate::model::status::OutboxStatus;
 use crate::model::{
-    Body, BridgeToOutbox, Entry, EntryId, IdRange, Mono, Now, Outcome, QoS, Settled, Start, Topic, UpstreamId, UpstreamSet, Wall,
+    Body, BridgeToOutbox, Entry, EntryId, IdRange, Mono, Now, Outcome, Put, Settled, Start, Topic, UpstreamId, UpstreamSet, Wall,
 };
 
 /// One life of an outbox: dropping it is a kill.
@@ -115,16 +115,13 @@ impl Rig {
             Entry {
                 id: EntryId::new(self.start.epoch, self.counter),
                 owed: set,
-                topic: Topic::new("a/b").expect("a topic"),
-                body: Body::raw(Bytes::from(format!("{:0>100}", self.counter))),
-                qos: QoS::AtLeastOnce,
-                retain: false,
                 awaited,
                 accepted: self.now.mono,
                 accepted_wall: self.now.wall,
+                ..Entry::new(Topic::new("a/b").expect("a topic"), Body::raw(Bytes::from(format!("{:0>100}", self.counter))))
             }
         });
-        let entries = entries.collect();
+        let entries = entries.map(Put::Entry).collect();
         self.ledger.apply(Event::Put(entries), self.now);
         self.settle();
         first

@@ -1,7 +1,7 @@
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::*;
-use crate::model::{OutboxToBroker, Page, Phase, Query, ToOutbox};
+use crate::model::{OutboxToBroker, Page, Phase, Put, Query, ToOutbox};
 use crate::outbox::{Links, run};
 use crate::stats::Heartbeat;
 
@@ -42,13 +42,10 @@ fn entry(start: Start, counter: u64) -> Entry {
     Entry {
         id: EntryId::new(start.epoch, counter),
         owed,
-        topic: Topic::new("a").expect("a topic"),
-        body: Body::raw(Bytes::from_static(b"1")),
-        qos: QoS::AtLeastOnce,
-        retain: false,
         awaited: true,
         accepted: now.mono,
         accepted_wall: now.wall,
+        ..Entry::new(Topic::new("a").expect("a topic"), Body::raw(Bytes::from_static(b"1")))
     }
 }
 
@@ -66,7 +63,7 @@ fn the_outbox_runs_from_its_start_to_its_end() {
             let Some(OutboxToBroker::Started(start)) = ends.notices.recv().await else { panic!("it starts") };
             assert_eq!(start.epoch, round);
             let one = entry(start, 1);
-            ends.to_outbox.send(ToOutbox::Put(vec![one.clone()])).await.expect("it takes");
+            ends.to_outbox.send(ToOutbox::Put(vec![Put::Entry(one.clone())])).await.expect("it takes");
             assert_eq!(ends.notices.recv().await, Some(OutboxToBroker::Secured(vec![IdRange::one(one.id)])));
             if round == 3 {
                 let pull = BridgeToOutbox::Pull { upstream: UpstreamId(0), entries: 10 };
@@ -102,7 +99,7 @@ fn the_drain_commits_at_once_and_the_end_hears_what_was_said_before_it() {
         let script = async {
             let Some(OutboxToBroker::Started(start)) = ends.notices.recv().await else { panic!("it starts") };
             let reading = |counter| Entry { awaited: false, ..entry(start, counter) };
-            ends.to_outbox.send(ToOutbox::Put(vec![reading(1)])).await.expect("it takes");
+            ends.to_outbox.send(ToOutbox::Put(vec![Put::Entry(reading(1))])).await.expect("it takes");
             ends.phase.send_replace(Phase::StopBroker);
             let secured = crate::clock::before(crate::clock::mono() + Duration::from_secs(10), ends.notices.recv()).await;
             assert_eq!(secured, Some(Some(OutboxToBroker::Secured(vec![IdRange::one(EntryId::new(start.epoch, 1))]))));
@@ -111,7 +108,7 @@ fn the_drain_commits_at_once_and_the_end_hears_what_was_said_before_it() {
             let page = ends.pages.recv().await.expect("a page");
             let settled = page.entries.iter().map(|entry| Settled { id: entry.id, outcome: Outcome::Acknowledged }).collect();
             ends.to_outbox_bridge.try_send(BridgeToOutbox::Done { upstream: UpstreamId(0), settled }).expect("it has room");
-            ends.to_outbox.try_send(ToOutbox::Put(vec![reading(2)])).expect("it has room");
+            ends.to_outbox.try_send(ToOutbox::Put(vec![Put::Entry(reading(2))])).expect("it has room");
             ends.phase.send_replace(Phase::StopOutbox);
             start
         };
