@@ -18,6 +18,24 @@ pub use codec::{Frame, split};
 
 use crate::model::TopicError;
 
+/// The version that a client speaks, told by CONNECT (3.1.2.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Version {
+    /// 3.1: `MQIsdp`, level 3.
+    V31,
+    /// 3.1.1: level 4.
+    #[default]
+    V311,
+    /// 5.0: level 5.
+    V5,
+}
+
+impl Version {
+    pub const fn is_5(self) -> bool {
+        matches!(self, Self::V5)
+    }
+}
+
 /// Why a packet is not acceptable. The connection is closed, no answer is sent (3.1.1 has none).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Error {

@@ -1,6 +1,8 @@
-//! Codes of answers. 3.1.1 has them in CONNACK and SUBACK only; those of 5.0 join here.
+//! Codes of answers.
 
-/// CONNACK's return code (3.2.2.3).
+use std::fmt;
+
+/// CONNACK's return code of 3.1 and 3.1.1 (3.2.2.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ConnectReturn {
@@ -12,5 +14,91 @@ pub enum ConnectReturn {
     NotAuthorized = 5,
 }
 
-/// SUBACK's code for a filter that was refused (3.9.3); a granted one has its QoS.
+/// SUBACK's code for a filter that was refused (3.1.1, 3.9.3); a granted one has its QoS.
 pub const SUBSCRIBE_FAILURE: u8 = 0x80;
+
+macro_rules! reasons {
+    ($($code:literal $name:ident $text:literal,)*) => {
+        /// A reason code of 5.0 (2.4).
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Reason {
+            $($name = $code,)*
+        }
+
+        impl Reason {
+            /// `None`: the standard has no such code.
+            pub const fn from_u8(code: u8) -> Option<Self> {
+                match code {
+                    $($code => Some(Self::$name),)*
+                    _ => None,
+                }
+            }
+
+            pub const fn text(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    0x00 Success "success",
+    0x01 GrantedQos1 "granted QoS 1",
+    0x02 GrantedQos2 "granted QoS 2",
+    0x04 DisconnectWithWill "disconnect with will message",
+    0x10 NoMatchingSubscribers "no matching subscribers",
+    0x11 NoSubscriptionExisted "no subscription existed",
+    0x18 ContinueAuthentication "continue authentication",
+    0x19 ReAuthenticate "re-authenticate",
+    0x80 Unspecified "unspecified error",
+    0x81 MalformedPacket "malformed packet",
+    0x82 ProtocolError "protocol error",
+    0x83 ImplementationSpecific "implementation specific error",
+    0x84 UnsupportedVersion "unsupported protocol version",
+    0x85 ClientIdNotValid "client identifier not valid",
+    0x86 BadUserOrPassword "bad user name or password",
+    0x87 NotAuthorized "not authorized",
+    0x88 ServerUnavailable "server unavailable",
+    0x89 ServerBusy "server busy",
+    0x8a Banned "banned",
+    0x8b ServerShuttingDown "server shutting down",
+    0x8c BadAuthenticationMethod "bad authentication method",
+    0x8d KeepAliveTimeout "keep alive timeout",
+    0x8e SessionTakenOver "session taken over",
+    0x8f TopicFilterInvalid "topic filter invalid",
+    0x90 TopicNameInvalid "topic name invalid",
+    0x91 PacketIdInUse "packet identifier in use",
+    0x92 PacketIdNotFound "packet identifier not found",
+    0x93 ReceiveMaximumExceeded "receive maximum exceeded",
+    0x94 TopicAliasInvalid "topic alias invalid",
+    0x95 PacketTooLarge "packet too large",
+    0x96 MessageRateTooHigh "message rate too high",
+    0x97 QuotaExceeded "quota exceeded",
+    0x98 AdministrativeAction "administrative action",
+    0x99 PayloadFormatInvalid "payload format invalid",
+    0x9a RetainNotSupported "retain not supported",
+    0x9b QosNotSupported "QoS not supported",
+    0x9c UseAnotherServer "use another server",
+    0x9d ServerMoved "server moved",
+    0x9e SharedNotSupported "shared subscriptions not supported",
+    0x9f ConnectionRateExceeded "connection rate exceeded",
+    0xa0 MaximumConnectTime "maximum connect time",
+    0xa1 IdentifiersNotSupported "subscription identifiers not supported",
+    0xa2 WildcardsNotSupported "wildcard subscriptions not supported",
+}
+
+impl Reason {
+    /// 0x80 and above: what was asked for did not happen.
+    pub const fn is_error(self) -> bool {
+        self as u8 >= 0x80
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (0x{:02x})", self.text(), *self as u8)
+    }
+}
