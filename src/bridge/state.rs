@@ -166,7 +166,7 @@ impl State {
         }
         let dead = settled.iter().filter_map(|s| match &s.outcome {
             Outcome::DeadLetter { cause, .. } => Some((s.id, cause)),
-            Outcome::Acknowledged => None,
+            Outcome::Acknowledged | Outcome::Expired => None,
         });
         if let Some((id, cause)) = dead.clone().next() {
             let count = dead.count() as u64;

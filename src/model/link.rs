@@ -7,6 +7,8 @@
 //! ops ──Query──▶ any
 //! ```
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
@@ -123,6 +125,8 @@ pub struct Settled {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     Acknowledged,
+    /// Its message expiry interval passed before it could be sent: nobody is owed it any more.
+    Expired,
     /// Refused for good: it counts as settled only once its dead-letter row is committed (outbox.md 3).
     /// `code` is the standard's reason code, where the protocol has one.
     DeadLetter {
@@ -135,6 +139,8 @@ pub enum Outcome {
 #[derive(Debug)]
 pub struct Page {
     pub entries: Vec<Entry>,
+    /// The starts that gave these entries their ids, by rising epoch; those that the store does not know are missing.
+    pub starts: Arc<[Start]>,
 }
 
 /// ops → a part. The part answers from its own state, at once.

@@ -134,6 +134,8 @@ pub enum Report {
 #[derive(Debug, Clone)]
 pub struct Opened {
     pub start: Start,
+    /// By rising epoch, `start` the last: those that the file knows of its entries.
+    pub starts: Vec<Start>,
     /// The last id in the file; zero if it holds none.
     pub last: EntryId,
     /// One an upstream of the site's file, in its order.

@@ -91,6 +91,7 @@ fn diskless(path: &Path, upstreams: &[Arc<str>], nonce: u32, mut alarms: Vec<Str
     let queue = |(n, name): (usize, &Arc<str>)| StoredQueue { bit: Bit(n as u8), name: name.clone(), cursor: EntryId::ZERO };
     let opened = Opened {
         start: Start { epoch: 1, nonce },
+        starts: vec![Start { epoch: 1, nonce }],
         last: EntryId::ZERO,
         queues: upstreams.iter().enumerate().map(queue).collect(),
         gone: Vec::new(),
@@ -192,6 +193,8 @@ fn begin(
     migrate(&transaction, schema)?;
     let last = EntryId::from_i64(number(&transaction, "SELECT ifnull(max(id), 0) FROM entry")?);
     let start = next_start(&transaction, nonce, last)?;
+    let mut starts = known_starts(&transaction)?;
+    starts.push(start);
     if write {
         write_start(&transaction, start)?;
     }
@@ -204,7 +207,7 @@ fn begin(
     let dead_letters = number(db, "SELECT count(*) FROM dead_letter")?;
     let usage = store::usage(db)?;
     let dead_letters = u64::try_from(dead_letters).unwrap_or(0);
-    Ok(Opened { start, last, queues, gone, usage, dead_letters, diskless: false, alarms: Vec::new() })
+    Ok(Opened { start, starts, last, queues, gone, usage, dead_letters, diskless: false, alarms: Vec::new() })
 }
 
 fn number(db: &Connection, query: &str) -> rusqlite::Result<i64> {
@@ -254,6 +257,21 @@ fn next_start(db: &Connection, nonce: u32, last: EntryId) -> Result<Start, OpenE
         return Err(OpenError::Damaged("its epochs are used up".to_owned()));
     }
     Ok(Start { epoch, nonce })
+}
+
+/// Of the entries in the file, as far as their rows are whole.
+fn known_starts(db: &Connection) -> Result<Vec<Start>, OpenError> {
+    let first = EntryId::from_i64(number(db, "SELECT ifnull(min(id), 0) FROM entry")?).epoch();
+    let mut starts = Vec::new();
+    let mut statement = db.prepare("SELECT epoch, nonce, crc FROM start WHERE epoch >= ?1 AND ?1 > 0 ORDER BY epoch")?;
+    let mut rows = statement.query([first])?;
+    while let Some(row) = rows.next()? {
+        let (epoch, nonce, crc): (u32, u32, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        if crc == i64::from(schema::start_crc(epoch, nonce)) {
+            starts.push(Start { epoch, nonce });
+        }
+    }
+    Ok(starts)
 }
 
 fn write_start(db: &Connection, Start { epoch, nonce }: Start) -> rusqlite::Result<()> {

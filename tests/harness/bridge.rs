@@ -9,11 +9,14 @@ use bytes::Bytes;
 use tidegate::bridge::{self, Links, Options, Tuning};
 use tidegate::clock;
 use tidegate::model::status::UpstreamStatus;
-use tidegate::model::{Body, BridgeToOutbox, Entry, EntryId, Outcome, Page, Phase, Query, Settled, Topic, UpstreamId, UpstreamSet};
+use tidegate::model::{Body, BridgeToOutbox, Entry, EntryId, Outcome, Page, Phase, Query, Settled, Start, Topic, UpstreamId, UpstreamSet};
 use tidegate::stats::Heartbeat;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::wait_until;
+
+/// Of the one start that the rig plays.
+pub const NONCE: u32 = 0x0bad_cafe;
 
 /// The options of a site that has set nothing, for an upstream at `port` of this machine.
 pub fn options(port: u16) -> Options {
@@ -111,7 +114,7 @@ impl Rig {
     pub fn dead(&self) -> Vec<(u64, String)> {
         let dead = |s: Settled| match s.outcome {
             Outcome::DeadLetter { cause, .. } => Some((s.id.counter(), cause)),
-            Outcome::Acknowledged => None,
+            Outcome::Acknowledged | Outcome::Expired => None,
         };
         self.settled().into_iter().filter_map(dead).collect()
     }
@@ -203,5 +206,5 @@ fn next_page(shared: &Shared, count: usize) -> Option<Page> {
     let from = shared.pulled.load(Ordering::Relaxed);
     let page: Vec<_> = entries.iter().skip(from).take(count).cloned().collect();
     shared.pulled.fetch_add(page.len(), Ordering::Relaxed);
-    (!page.is_empty()).then_some(Page { entries: page })
+    (!page.is_empty()).then_some(Page { entries: page, starts: Arc::new([Start { epoch: 1, nonce: NONCE }]) })
 }

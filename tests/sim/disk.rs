@@ -88,6 +88,7 @@ impl Model {
         let gone = self.upstreams.iter().filter(|(name, _)| !upstreams.iter().any(|upstream| **upstream == ***name));
         Opened {
             start,
+            starts: self.starts.clone(),
             last,
             queues,
             gone: gone.map(|(name, bit)| queue(name, *bit)).collect(),

@@ -72,6 +72,8 @@ pub struct Ledger {
     last: EntryId,
     cached_bytes: usize,
     started: Option<Start>,
+    /// For the receivers: an entry's id is whole only with the nonce of its start.
+    starts: Arc<[Start]>,
     announce: bool,
     draining: bool,
     finishing: bool,
@@ -147,6 +149,7 @@ impl Ledger {
             last: EntryId::ZERO,
             cached_bytes: 0,
             started: None,
+            starts: Arc::default(),
             announce: false,
             draining: false,
             finishing: false,
@@ -277,7 +280,7 @@ impl Ledger {
         for entry in &entries {
             self.forget_stored(entry.id);
         }
-        Some(Page { entries })
+        Some(Page { entries, starts: self.starts.clone() })
     }
 
     fn done(&mut self, upstream: UpstreamId, settled: Vec<Settled>, now: Now) {
@@ -292,6 +295,7 @@ impl Ledger {
                     took.push(now.mono.since(flight.accepted));
                     self.settle(upstream, id, now.mono);
                 }
+                Outcome::Expired => self.settle(upstream, id, now.mono),
                 Outcome::DeadLetter { code, cause } => self.refuse(upstream, id, code, cause, now),
             }
         }
@@ -391,8 +395,9 @@ impl Ledger {
     }
 
     fn opened(&mut self, opened: Opened) {
-        let Opened { start, last, queues, gone, usage, dead_letters, diskless, alarms } = opened;
+        let Opened { start, starts, last, queues, gone, usage, dead_letters, diskless, alarms } = opened;
         self.started = Some(start);
+        self.starts = starts.into();
         self.announce = true;
         self.last = last;
         self.alarms = alarms;

@@ -25,6 +25,35 @@ fn what_is_owed_to_one_who_is_away_is_committed_before_it_is_secured_and_outlive
 }
 
 #[test]
+fn a_page_names_the_starts_of_its_entries() {
+    let folder = folder();
+    let mut rig = Rig::open(&store_in(&folder), &["cloud"]);
+    let first = rig.start;
+    rig.put(1, &[0], true);
+    drop(rig);
+    drop(Rig::open(&store_in(&folder), &["cloud"]));
+    let mut rig = Rig::open(&store_in(&folder), &["cloud"]);
+    rig.put(1, &[0], true);
+    rig.link(0, true);
+    rig.pull(0, 2);
+    assert_eq!(rig.starts.iter().map(|start| start.epoch).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!((rig.starts[0], rig.starts[2]), (first, rig.start));
+}
+
+#[test]
+fn what_has_expired_is_owed_to_nobody_and_secures_its_publisher() {
+    let folder = folder();
+    let mut rig = Rig::open(&store_in(&folder), &["cloud", "away"]);
+    rig.link(0, true);
+    let (first, both) = (rig.put(1, &[0], true), rig.put(1, &[0, 1], false));
+    rig.pull(0, 2);
+    let settled = [first, both].map(|id| Settled { id, outcome: Outcome::Expired }).to_vec();
+    rig.bridge(BridgeToOutbox::Done { upstream: UpstreamId(0), settled });
+    assert!(rig.is_secured(first) && !rig.is_secured(both));
+    assert_eq!(rig.status().queues.iter().map(|queue| queue.entries).collect::<Vec<_>>(), [0, 1]);
+}
+
+#[test]
 fn a_receiver_that_answers_in_time_leaves_the_disk_untouched() {
     let folder = folder();
     let mut rig = Rig::open(&store_in(&folder), &["cloud"]);

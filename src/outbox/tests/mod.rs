@@ -25,6 +25,8 @@ struct Rig {
     ledger: Ledger,
     now: Now,
     start: Start,
+    /// Of the last page.
+    starts: Vec<Start>,
     counter: u64,
     /// Everything that was called secured.
     secured: Vec<IdRange>,
@@ -56,6 +58,7 @@ impl Rig {
             ledger,
             now,
             start,
+            starts: Vec::new(),
             counter: 0,
             secured: Vec::new(),
             handed,
@@ -75,6 +78,7 @@ impl Rig {
             self.full = full.unwrap_or(self.full);
             self.wake = wake;
             for (upstream, page) in pages {
+                self.starts = page.starts.to_vec();
                 self.handed[usize::from(upstream.0)].extend(page.entries);
             }
             let Some(job) = job else { return };
