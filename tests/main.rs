@@ -9,6 +9,7 @@ mod check;
 mod demo;
 mod harness;
 mod harness_ledger;
+mod harness_script;
 mod harness_self;
 mod install;
 mod journal;

@@ -12,6 +12,7 @@ pub mod ledger;
 pub mod line_sensor;
 pub mod modbus;
 pub mod mosquitto;
+pub mod packet;
 pub mod proxy;
 pub mod publisher;
 pub mod python;
@@ -20,6 +21,7 @@ pub mod raw;
 pub mod readings;
 pub mod receiver;
 pub mod rig;
+pub mod script;
 pub mod wire;
 
 use std::io::Write as _;
