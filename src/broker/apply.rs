@@ -7,7 +7,7 @@ use super::id::ConnId;
 use super::state::Broker;
 use crate::faults;
 use crate::model::{Mono, Now};
-use crate::mqtt::{Error, Frame, encode, kind, packet, split};
+use crate::mqtt::{Error, Frame, Version, encode, kind, packet, split};
 
 /// Deliveries of one turn. Measured: 64 KiB of 5-byte publishes to 1,000 subscribers hold the thread 110 ms without this limit.
 const TURN_DELIVERIES: usize = 4_096;
@@ -17,6 +17,9 @@ const TURN_BYTES: usize = 64 << 10;
 
 /// Largest CONNECT: fits the largest will topic and a password of some kilobytes, so that memory before CONNECT is small.
 const CONNECT_MAX: usize = 80 << 10;
+
+/// What is spoken with every client so far.
+pub(super) const VERSION: Version = Version::V311;
 
 /// What is left of a turn. One packet is always applied.
 #[derive(Debug)]
@@ -124,15 +127,15 @@ impl Broker {
     fn packet(&mut self, id: ConnId, frame: &Frame<'_>, work: &mut Work) -> Result<Step, End> {
         match frame.kind() {
             kind::PUBLISH => return self.publish(id, frame, work),
-            kind::PUBACK => self.puback(id, packet::puback(frame)?),
+            kind::PUBACK => self.puback(id, packet::Ack::parse(frame, VERSION)?.id),
             kind::PINGREQ => {
-                packet::empty(frame)?;
+                packet::empty(frame, VERSION)?;
                 self.send(id, &encode::PINGRESP);
             }
-            kind::SUBSCRIBE => self.subscribe(id, packet::Subscribe::parse(frame)?, work),
-            kind::UNSUBSCRIBE => self.unsubscribe(id, &packet::Unsubscribe::parse(frame)?, work),
+            kind::SUBSCRIBE => self.subscribe(id, packet::Subscribe::parse(frame, VERSION)?, work),
+            kind::UNSUBSCRIBE => self.unsubscribe(id, &packet::Unsubscribe::parse(frame, VERSION)?, work),
             kind::DISCONNECT => {
-                packet::empty(frame)?;
+                packet::empty(frame, VERSION)?;
                 return Err(End::Disconnect);
             }
             kind::CONNECT if self.conns.get(id).is_some_and(|c| !c.connected) => self.connect(id, frame)?,

@@ -22,10 +22,6 @@ pub(super) enum End {
     Broken,
     #[error("{0}")]
     Packet(#[from] mqtt::Error),
-    #[error("MQTT version {0} is not spoken here")]
-    Version(u8),
-    #[error("an empty client id wants a clean session [MQTT-3.1.3-8]")]
-    EmptyId,
     #[error("no room for its unfinished packet beside those of others")]
     Unfinished,
     #[error("the client id is too long")]
@@ -54,7 +50,7 @@ impl End {
 
     /// Whether the peer broke the protocol.
     pub(super) const fn is_protocol_error(self) -> bool {
-        matches!(self, Self::Packet(_) | Self::Version(_) | Self::EmptyId | Self::LongId | Self::Qos2)
+        matches!(self, Self::Packet(_) | Self::LongId | Self::Qos2)
     }
 }
 

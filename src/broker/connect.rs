@@ -4,15 +4,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::access;
+use super::apply::VERSION;
 use super::conn::{End, StoredWill};
 use super::id::{ConnId, SessionIndex};
 use super::session::Session;
 use super::state::Broker;
 use super::subscriptions::Sub;
 use crate::model::{Body, QoS};
-use crate::mqtt::packet::{Connect, Connect311};
-use crate::mqtt::reason::ConnectReturn;
-use crate::mqtt::{Frame, encode};
+use crate::mqtt::packet::Connect;
+use crate::mqtt::{Error, Frame, Reason, Version, encode};
 
 /// Sessions kept for clients that are away, for each connection that may be there; a further client gets CONNACK 0x03.
 const SESSIONS_PER_CONNECTION: usize = 4;
@@ -22,39 +22,49 @@ const CLIENT_ID_MAX: usize = 1_024;
 
 impl Broker {
     pub(super) fn connect(&mut self, id: ConnId, frame: &Frame<'_>) -> Result<(), End> {
-        let connect = match Connect::parse(frame)? {
-            Connect::V311(connect) => connect,
-            Connect::Other { level } => return Err(self.refuse(id, ConnectReturn::UnacceptableVersion, End::Version(level))),
+        let connect = match Connect::parse(frame) {
+            Ok(connect) if connect.version == VERSION && !connect.bridge => connect,
+            Ok(connect) => {
+                let end = Error::Version(connect.version as u8).into();
+                return Err(self.refuse(id, connect.version, Reason::UnsupportedVersion, end));
+            }
+            Err(refused) => {
+                let end = End::from(refused.error);
+                return Err(refused.answer.map_or(end, |(version, reason)| self.refuse(id, version, reason, end)));
+            }
         };
-        if connect.client_id.is_empty() && !connect.clean {
-            return Err(self.refuse(id, ConnectReturn::IdentifierRejected, End::EmptyId));
-        }
         if connect.client_id.len() > CLIENT_ID_MAX {
-            return Err(self.refuse(id, ConnectReturn::IdentifierRejected, End::LongId));
+            return Err(self.refuse(id, VERSION, Reason::ClientIdNotValid, End::LongId));
         }
         if connect.will.as_ref().is_some_and(|w| w.qos == QoS::ExactlyOnce) {
-            return Err(self.refuse(id, ConnectReturn::ServerUnavailable, End::Qos2));
+            return Err(self.refuse(id, VERSION, Reason::ServerUnavailable, End::Qos2));
         }
         let client = if connect.client_id.is_empty() { self.assign_client_id() } else { Rc::from(connect.client_id) };
         let known = self.by_client.get(&client).copied();
         let sessions_max = self.limits.connections_max.saturating_mul(SESSIONS_PER_CONNECTION);
         if known.is_none() && self.sessions.len() >= sessions_max {
-            return Err(self.refuse(id, ConnectReturn::ServerUnavailable, End::NoSession));
+            return Err(self.refuse(id, VERSION, Reason::ServerUnavailable, End::NoSession));
         }
         let index = known.and_then(|index| self.take_over(index, &connect));
         let present = index.is_some();
         let index = index.unwrap_or_else(|| self.new_session(&client, connect.clean));
         self.join(id, index, &connect);
-        self.send(id, &encode::connack(present, ConnectReturn::Accepted));
+        self.connack(id, VERSION, present, Reason::Success);
         if present {
             self.resume_session(id, index);
         }
         Ok(())
     }
 
-    fn refuse(&mut self, id: ConnId, code: ConnectReturn, end: End) -> End {
-        self.send(id, &encode::connack(false, code));
+    fn refuse(&mut self, id: ConnId, version: Version, reason: Reason, end: End) -> End {
+        self.connack(id, version, false, reason);
         end
+    }
+
+    fn connack(&mut self, id: ConnId, version: Version, present: bool, reason: Reason) {
+        let mut packet = Vec::new();
+        encode::connack(&mut packet, version, present, reason, &encode::ConnackProperties::default());
+        self.send(id, &packet);
     }
 
     fn assign_client_id(&mut self) -> Rc<str> {
@@ -63,7 +73,7 @@ impl Broker {
     }
 
     /// Ends the other connection of the session, if there is one [MQTT-3.1.4-2]. The session, if this client is to go on with it.
-    fn take_over(&mut self, index: SessionIndex, connect: &Connect311<'_>) -> Option<SessionIndex> {
+    fn take_over(&mut self, index: SessionIndex, connect: &Connect<'_>) -> Option<SessionIndex> {
         if let Some(other) = self.sessions.get(index).and_then(|s| s.conn) {
             self.end(other, End::TakenOver);
         }
@@ -82,7 +92,7 @@ impl Broker {
         index
     }
 
-    fn join(&mut self, id: ConnId, index: SessionIndex, connect: &Connect311<'_>) {
+    fn join(&mut self, id: ConnId, index: SessionIndex, connect: &Connect<'_>) {
         let (Some(conn), Some(session)) = (self.conns.get_mut(id), self.sessions.get_mut(index)) else { return };
         conn.connected = true;
         conn.session = Some(index);

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::acks::AckKind;
-use super::apply::{Step, Work};
+use super::apply::{Step, VERSION, Work};
 use super::conn::{End, Hold, StoredWill};
 use super::destination::Destinations;
 use super::flow::SLOW_AT;
@@ -32,7 +32,7 @@ struct Delivery {
 impl Broker {
     /// A client's PUBLISH.
     pub(super) fn publish(&mut self, id: ConnId, frame: &Frame<'_>, work: &mut Work) -> Result<Step, End> {
-        let publish = Publish::parse(frame)?;
+        let publish = Publish::parse(frame, VERSION)?;
         if publish.qos == QoS::ExactlyOnce {
             return Err(End::Qos2);
         }

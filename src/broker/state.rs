@@ -20,6 +20,7 @@ use super::subscriptions::Subscriptions;
 use super::{Limits, Options};
 use crate::model::status::BrokerStatus;
 use crate::model::{Mono, Now, OutboxToBroker, Put};
+use crate::mqtt::Error;
 
 /// Longest time that a connection which is to end may take to read its last bytes.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
@@ -139,7 +140,7 @@ impl Broker {
                 tracing::warn!(?client, %peer, upstream, "connection closed: {end}");
             }
             End::Qos2 => tracing::warn!(?client, %peer, "connection closed: {end}"),
-            End::TakenOver | End::Version(_) => tracing::info!(?client, %peer, "connection closed: {end}"),
+            End::TakenOver | End::Packet(Error::Version(_)) => tracing::info!(?client, %peer, "connection closed: {end}"),
             _ => tracing::debug!(?client, %peer, "connection closed: {end}"),
         }
         if let Some(session) = session {

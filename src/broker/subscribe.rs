@@ -1,7 +1,7 @@
 //! SUBSCRIBE, UNSUBSCRIBE, and the replay of retained messages to a new subscription.
 
 use super::access;
-use super::apply::Work;
+use super::apply::{VERSION, Work};
 use super::conn::{Conn, Replay};
 use super::flow::SLOW_AT;
 use super::id::ConnId;
@@ -13,7 +13,7 @@ use super::state::Broker;
 use super::subscriptions::{LEVELS_MAX, Sub};
 use crate::model::{QoS, Topic, TopicFilter};
 use crate::mqtt::packet::{Subscribe, Unsubscribe};
-use crate::mqtt::{encode, reason};
+use crate::mqtt::{Reason, encode};
 
 /// Filters of one session; a further one is refused.
 const FILTERS_MAX: usize = 1_024;
@@ -32,12 +32,13 @@ impl Broker {
     pub(super) fn subscribe(&mut self, id: ConnId, subscribe: Subscribe, work: &mut Work) {
         work.spend(subscribe.filters.len());
         let mut codes = Vec::with_capacity(subscribe.filters.len());
-        for (filter, qos) in subscribe.filters {
-            let granted = qos.min(QOS_MAX);
-            codes.push(if self.add_filter(id, filter, granted) { granted as u8 } else { reason::SUBSCRIBE_FAILURE });
+        for (filter, options) in subscribe.filters {
+            let granted = options.qos.min(QOS_MAX);
+            let added = filter.is_ok_and(|filter| self.add_filter(id, filter, granted));
+            codes.push(if added { Reason::granted(granted) } else { Reason::Unspecified });
         }
         let mut packet = Vec::with_capacity(codes.len() + 8);
-        encode::suback(&mut packet, subscribe.id, &codes);
+        encode::suback(&mut packet, VERSION, subscribe.id, &codes);
         self.send(id, &packet);
         self.replay(id, work);
     }
@@ -73,13 +74,15 @@ impl Broker {
         work.spend(unsubscribe.filters.len());
         let Some(conn) = self.conns.get_mut(id) else { return };
         if let Some((index, session)) = conn.session.and_then(|s| Some((s, self.sessions.get_mut(s)?))) {
-            for filter in &unsubscribe.filters {
+            for filter in unsubscribe.filters.iter().flatten() {
                 self.subscriptions.remove(filter, index);
                 session.filters.retain(|(f, _)| f != filter);
                 conn.replays.retain(|replay| replay.filter != *filter);
             }
         }
-        self.send(id, &encode::unsuback(unsubscribe.id));
+        let mut packet = Vec::new();
+        encode::unsuback(&mut packet, VERSION, unsubscribe.id, &[]);
+        self.send(id, &packet);
     }
 
     /// Sends retained messages to new subscriptions while the turn's budget, the connection's output and its window have room. What is left

@@ -29,4 +29,4 @@ pub use session::{
     SubscribeOptions, Subscription,
 };
 pub use time::{Mono, Now, Wall};
-pub use topic::{Topic, TopicError, TopicFilter};
+pub use topic::{Topic, TopicError, TopicFilter, check_name};

@@ -21,6 +21,8 @@ pub enum TopicError {
     Wildcard,
     #[error("+ must stand alone between slashes, and # alone as the last level")]
     WildcardPlace,
+    #[error("a shared subscription is $share/NAME/FILTER, the name without + and #")]
+    Share,
 }
 
 /// A valid topic name: UTF-8, 1 to 65,535 bytes, no NUL, no wildcard. Cheap to clone.

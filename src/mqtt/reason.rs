@@ -1,6 +1,8 @@
-//! Codes of answers.
+//! Codes of answers: 5.0's reason codes (2.4), and what 3.x has of them.
 
 use std::fmt;
+
+use crate::model::QoS;
 
 /// CONNACK's return code of 3.1 and 3.1.1 (3.2.2.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +19,22 @@ pub enum ConnectReturn {
 /// SUBACK's code for a filter that was refused (3.1.1, 3.9.3); a granted one has its QoS.
 pub const SUBSCRIBE_FAILURE: u8 = 0x80;
 
+/// The packets that carry a reason code, by who sends them where that matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carrier {
+    Connack,
+    /// PUBACK and PUBREC.
+    Received,
+    /// PUBREL and PUBCOMP.
+    Released,
+    Suback,
+    Unsuback,
+    ServerDisconnect,
+    ClientDisconnect,
+    ServerAuth,
+    ClientAuth,
+}
+
 macro_rules! reasons {
     ($($code:literal $name:ident $text:literal,)*) => {
         /// A reason code of 5.0 (2.4).
@@ -27,6 +45,9 @@ macro_rules! reasons {
         }
 
         impl Reason {
+            /// All, by code.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
             /// `None`: the standard has no such code.
             pub const fn from_u8(code: u8) -> Option<Self> {
                 match code {
@@ -94,6 +115,45 @@ impl Reason {
     /// 0x80 and above: what was asked for did not happen.
     pub const fn is_error(self) -> bool {
         self as u8 >= 0x80
+    }
+
+    /// The code of a granted subscription.
+    pub const fn granted(qos: QoS) -> Self {
+        match qos {
+            QoS::AtMostOnce => Self::Success,
+            QoS::AtLeastOnce => Self::GrantedQos1,
+            QoS::ExactlyOnce => Self::GrantedQos2,
+        }
+    }
+
+    /// Whether the standard lets `carrier` have it (3.2.2.2, 3.4.2.1, 3.5.2.1, 3.6.2.1, 3.7.2.1, 3.9.3, 3.11.3, 3.14.2.1, 3.15.2.1).
+    pub const fn may_be_in(self, carrier: Carrier) -> bool {
+        let code = self as u8;
+        match carrier {
+            Carrier::Connack => matches!(code, 0 | 0x80..=0x8a | 0x8c | 0x90 | 0x95 | 0x97 | 0x99..=0x9d | 0x9f),
+            Carrier::Received => matches!(code, 0 | 0x10 | 0x80 | 0x83 | 0x87 | 0x90 | 0x91 | 0x97 | 0x99),
+            Carrier::Released => matches!(code, 0 | 0x92),
+            Carrier::Suback => matches!(code, 0..=2 | 0x80 | 0x83 | 0x87 | 0x8f | 0x91 | 0x97 | 0x9e | 0xa1 | 0xa2),
+            Carrier::Unsuback => matches!(code, 0 | 0x11 | 0x80 | 0x83 | 0x87 | 0x8f | 0x91),
+            Carrier::ServerDisconnect => {
+                matches!(code, 0 | 0x80..=0x83 | 0x87 | 0x89 | 0x8b..=0x90 | 0x93..=0xa2)
+            }
+            Carrier::ClientDisconnect => matches!(code, 0 | 4 | 0x80..=0x83 | 0x90 | 0x93..=0x99),
+            Carrier::ServerAuth => matches!(code, 0 | 0x18),
+            Carrier::ClientAuth => matches!(code, 0x18 | 0x19),
+        }
+    }
+
+    /// What a 3.x client is told of a refused CONNECT (3.1.1, 3.2.2.3).
+    pub const fn connect_return(self) -> ConnectReturn {
+        match self {
+            Self::Success => ConnectReturn::Accepted,
+            Self::UnsupportedVersion => ConnectReturn::UnacceptableVersion,
+            Self::ClientIdNotValid => ConnectReturn::IdentifierRejected,
+            Self::BadUserOrPassword => ConnectReturn::BadUserOrPassword,
+            Self::NotAuthorized | Self::Banned | Self::BadAuthenticationMethod => ConnectReturn::NotAuthorized,
+            _ => ConnectReturn::ServerUnavailable,
+        }
     }
 }
 

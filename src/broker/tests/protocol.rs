@@ -80,7 +80,7 @@ fn the_first_packet_is_a_connect_or_the_connection_is_closed() {
         ("empty id, clean", raw("MQTT", 4, 2, &string("")), &["CONNACK 0"], false),
         ("an id that is too long", raw("MQTT", 4, 2, &string(&"x".repeat(1_025))), &["CONNACK 2"], true),
         ("empty id, not clean", raw("MQTT", 4, 0, &string("")), &["CONNACK 2"], true),
-        ("5.0", raw("MQTT", 5, 2, &[0, 0, 1, b'c']), &["CONNACK 1"], true),
+        ("5.0", raw("MQTT", 5, 2, &[0, 0, 1, b'c']), &["CONNACK 132"], true),
         ("level 0", raw("MQTT", 0, 2, &id), &["CONNACK 1"], true),
         ("3.1", raw("MQIsdp", 3, 2, &id), &["CONNACK 1"], true),
         ("another protocol", raw("HTTP", 4, 2, &id), &[], true),
