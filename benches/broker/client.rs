@@ -1,4 +1,4 @@
-//! A load client for MQTT 3.1.1: raw sockets, packets made by hand, the same for every broker. It is a judge, so it shares no code with ours.
+//! The load: publishers and receivers on raw sockets, the same for every broker.
 //!
 //! Publishers never run ahead of the slowest receiver by more than a window, so that no broker has a reason to drop: what is lost is lost.
 
@@ -9,169 +9,295 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
+use tidegate::clock;
+use tidegate::model::Mono;
 
-/// Bytes of every message's body; the first eight are the publisher's number and the message's.
-pub const PAYLOAD: usize = 64;
-/// What receivers subscribe to.
-const FILTER: &str = "bench/+/+";
+use crate::latency::Latencies;
+use crate::wire::{self, Version};
+
 /// Each publisher goes round so many topics of its own, as a device with its points does: no broker lives off the last lookup.
 const TOPICS: u32 = 8;
 /// Longest silence before what has not come counts as lost.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// How often receivers look whether the publishers have ended.
+const LOOK: Duration = Duration::from_millis(5);
 const READ_BUFFER: usize = 256 << 10;
 
-const PUBLISH: u8 = 0x30;
-const PUBACK: u8 = 0x40;
-const SUBACK: u8 = 0x90;
-const CONNACK: u8 = 0x20;
-
+/// Groups that know nothing of each other: each has its publishers, and subscribers that get all that these publish.
 #[derive(Debug, Clone, Copy)]
 pub struct Load {
+    pub version: Version,
+    pub groups: u32,
+    /// In a group.
     pub publishers: u32,
-    pub subscribers: usize,
+    /// In a group.
+    pub subscribers: u32,
     pub qos: u8,
-    /// Messages a publisher.
-    pub messages: u32,
-    /// Messages that a publisher hands to its socket at once.
-    pub batch: u32,
-    /// Messages of all publishers that a receiver may not have yet; at least `batch`.
-    pub window: u64,
+    /// Bytes of a message's body.
+    pub body: usize,
+    /// The subscribers' sessions outlive their connections.
+    pub durable: bool,
+    pub feed: Feed,
 }
 
-impl Load {
-    pub fn deliveries(&self) -> u64 {
-        u64::from(self.publishers) * u64::from(self.messages) * self.subscribers as u64
-    }
+#[derive(Debug, Clone, Copy)]
+pub enum Feed {
+    /// As fast as it goes: publishers hand `batch` messages at once to their sockets. The messages of a group that its slowest receiver does not
+    /// have yet are at most `window`.
+    Flat { batch: u32, window: u64 },
+    /// So many messages a second, one at a time, evenly spaced by the clock, the publishers in turn.
+    Paced { per_second: u32 },
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Outcome {
+    /// Deliveries that were due.
+    pub due: u64,
     pub delivered: u64,
-    /// Deliveries that came out of their publisher's order, or twice.
+    /// Deliveries that came after a later one of the same publisher, or twice.
     pub disordered: u64,
+    pub latencies: Latencies,
+    /// From the first message to the last delivery.
+    pub took: Duration,
 }
 
-/// What lies between publishers and receivers.
+/// What lies between the publishers and the receivers of a group.
 #[derive(Debug, Default)]
 struct Gate {
-    /// Messages sent, and messages that every receiver has. At the end of a run nobody waits any more.
-    counts: Mutex<(u64, u64)>,
+    counts: Mutex<Counts>,
     changed: Condvar,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Counts {
+    sent: u64,
+    /// Messages that every receiver has. At the end of a run nobody waits any more.
+    all_have: u64,
+    /// Publishers that have ended.
+    ended: u32,
 }
 
 impl Gate {
     /// Waits until `n` more may be sent, and takes them.
     fn take(&self, n: u64, window: u64) {
         let counts = self.counts.lock().expect("no holder panics");
-        let mut counts =
-            self.changed.wait_while(counts, |(sent, all_have)| *sent + n > all_have.saturating_add(window)).expect("no holder panics");
-        counts.0 += n;
+        let full = |counts: &mut Counts| counts.sent + n > counts.all_have.saturating_add(window);
+        self.changed.wait_while(counts, full).expect("no holder panics").sent += n;
     }
 
     fn all_have(&self, n: u64) {
-        self.counts.lock().expect("no holder panics").1 = n;
+        self.counts.lock().expect("no holder panics").all_have = n;
         self.changed.notify_all();
     }
+
+    fn end(&self) {
+        self.counts.lock().expect("no holder panics").ended += 1;
+    }
+
+    fn counts(&self) -> Counts {
+        *self.counts.lock().expect("no holder panics")
+    }
 }
 
-/// Connects everybody to `broker`, calls `start` once all are subscribed, runs the load, and returns when all has come or nothing comes any more.
-pub fn run(broker: SocketAddr, load: Load, start: impl FnOnce()) -> io::Result<Outcome> {
-    let receivers = (0..load.subscribers)
-        .map(|n| Receiver::subscribe(broker, &format!("receiver-{n}"), FILTER, load.qos))
-        .collect::<io::Result<Vec<_>>>()?;
-    let sockets = (0..load.publishers).map(|n| connect(broker, &format!("publisher-{n}"))).collect::<io::Result<Vec<_>>>()?;
-    start();
-    let gate = Gate::default();
-    std::thread::scope(|scope| {
-        let publishers: Vec<_> = (0..)
-            .zip(sockets)
-            .map(|(n, socket)| {
-                scope.spawn({
-                    let gate = &gate;
-                    move || publish(socket, n, load, gate)
-                })
-            })
-            .collect();
-        let outcome = receive(receivers, load, &gate);
-        gate.all_have(u64::MAX);
-        for publisher in publishers {
-            publisher.join().expect("a publisher does not panic")?;
-        }
-        outcome
-    })
-}
-
-fn publish(mut socket: TcpStream, publisher: u32, load: Load, gate: &Gate) -> io::Result<()> {
-    let mut output = Vec::new();
-    let topics: Vec<String> = (0..TOPICS).map(|point| format!("bench/line-{publisher}/value-{point}")).collect();
-    let mut acks = Acks::default();
-    let mut next = 0;
-    while next < load.messages {
-        let batch = load.batch.min(load.messages - next);
-        gate.take(batch.into(), load.window);
-        output.clear();
-        for message in next..next + batch {
-            put_publish(&mut output, &topics[(message % TOPICS) as usize], [publisher, message], load.qos);
-        }
-        socket.write_all(&output)?;
-        next += batch;
-        if load.qos > 0 {
-            acks.wait(&mut socket, next.saturating_sub(load.batch))?;
+/// Connects everybody to `broker`, calls `start` once all are subscribed, runs the load for `duration`, and returns when all has come or nothing
+/// comes any more.
+pub fn run(broker: SocketAddr, load: Load, duration: Duration, start: impl FnOnce()) -> io::Result<Outcome> {
+    let mut receivers = Vec::new();
+    for group in 0..load.groups {
+        for n in 0..load.subscribers {
+            receivers.push(Receiver::subscribe(broker, load, group, n)?);
         }
     }
-    if load.qos > 0 { acks.wait(&mut socket, load.messages) } else { Ok(()) }
-}
-
-/// PUBACKs that a publisher has got; each is four bytes.
-#[derive(Default)]
-struct Acks {
-    bytes: u64,
-}
-
-impl Acks {
-    fn wait(&mut self, socket: &mut TcpStream, acks: u32) -> io::Result<()> {
-        let mut buffer = [0; 4_096];
-        while self.bytes < u64::from(acks) * 4 {
-            match socket.read(&mut buffer)? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                n => self.bytes += n as u64,
+    let publishers: Vec<_> = (0..load.groups * load.publishers).map(|n| Publisher::connect(broker, load, n)).collect::<io::Result<_>>()?;
+    let gates: Vec<Gate> = (0..load.groups).map(|_| Gate::default()).collect();
+    start();
+    let begin = clock::mono();
+    let end = begin + duration;
+    let (mut outcome, last) = std::thread::scope(|scope| {
+        let threads: Vec<_> = match load.feed {
+            Feed::Flat { batch, window } => {
+                let one = |publisher: Publisher| {
+                    let gate = &gates[publisher.group(load)];
+                    scope.spawn(move || publisher.flat(gate, batch, window, end))
+                };
+                publishers.into_iter().map(one).collect()
             }
+            Feed::Paced { per_second } => {
+                let gates = &gates;
+                vec![scope.spawn(move || pace(publishers, load, gates, per_second, end))]
+            }
+        };
+        let outcome = receive(receivers, load, &gates);
+        gates.iter().for_each(|gate| gate.all_have(u64::MAX));
+        for thread in threads {
+            thread.join().expect("a publisher does not panic")?;
+        }
+        outcome
+    })?;
+    outcome.due = gates.iter().map(|gate| gate.counts().sent).sum::<u64>() * u64::from(load.subscribers);
+    outcome.took = last.since(begin);
+    Ok(outcome)
+}
+
+#[derive(Debug)]
+struct Publisher {
+    socket: TcpStream,
+    load: Load,
+    number: u32,
+    topics: Vec<String>,
+    output: Vec<u8>,
+    sent: u32,
+    /// PUBACKs, or PUBCOMPs, that have come.
+    acked: u32,
+    /// The beginning of a packet that is not complete.
+    rest: Vec<u8>,
+}
+
+impl Publisher {
+    fn connect(broker: SocketAddr, load: Load, number: u32) -> io::Result<Self> {
+        let socket = wire::connect(broker, load.version, &format!("publisher-{number}"), false)?;
+        socket.set_read_timeout(Some(SILENCE_MAX))?;
+        let topics = (0..TOPICS).map(|point| format!("bench/line-{number}/value-{point}")).collect();
+        Ok(Self { socket, load, number, topics, output: Vec::new(), sent: 0, acked: 0, rest: Vec::new() })
+    }
+
+    const fn group(&self, load: Load) -> usize {
+        (self.number / load.publishers) as usize
+    }
+
+    fn flat(mut self, gate: &Gate, batch: u32, window: u64, end: Mono) -> io::Result<()> {
+        let result = loop {
+            if clock::mono() >= end {
+                break self.wait_for_acks(0);
+            }
+            gate.take(batch.into(), window);
+            if let Err(e) = self.send(batch).and_then(|()| self.wait_for_acks(batch)) {
+                break Err(e);
+            }
+        };
+        gate.end();
+        result
+    }
+
+    fn send(&mut self, messages: u32) -> io::Result<()> {
+        self.output.clear();
+        let sent_nanos = clock::mono().as_nanos();
+        for number in self.sent..self.sent + messages {
+            let message = wire::Message {
+                topic: &self.topics[(number % TOPICS) as usize],
+                qos: self.load.qos,
+                publisher: self.number,
+                number,
+                sent_nanos,
+                body: self.load.body,
+            };
+            wire::put_publish(&mut self.output, self.load.version, message);
+        }
+        self.sent += messages;
+        send(&mut self.socket, &self.output)
+    }
+
+    /// Until at most `open` messages are unacknowledged.
+    fn wait_for_acks(&mut self, open: u32) -> io::Result<()> {
+        while self.load.qos > 0 && self.sent - self.acked > open {
+            self.read_acks()?;
         }
         Ok(())
     }
+
+    fn read_acks(&mut self) -> io::Result<()> {
+        let mut buffer = [0; 4_096];
+        match self.socket.read(&mut buffer)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            n => self.rest.extend_from_slice(&buffer[..n]),
+        }
+        self.output.clear();
+        let mut at = 0;
+        while let Some((first, body, end)) = wire::next_packet(&self.rest[at..]) {
+            let body = &self.rest[at + body..at + end];
+            if body.get(2).is_some_and(|code| *code >= 0x80) {
+                return Err(io::Error::other(format!("refused: {first:#x} {body:?}")));
+            }
+            match first {
+                wire::PUBACK | wire::PUBCOMP => self.acked += 1,
+                wire::PUBREC => self.output.extend([wire::PUBREL, 2, body[0], body[1]]),
+                _ => {}
+            }
+            at += end;
+        }
+        self.rest.drain(..at);
+        send(&mut self.socket, &self.output)
+    }
 }
 
-fn receive(mut receivers: Vec<Receiver>, load: Load, gate: &Gate) -> io::Result<Outcome> {
-    let each = u64::from(load.publishers) * u64::from(load.messages);
-    let mut buffer = vec![0; READ_BUFFER];
-    let silence = Timespec::try_from(SILENCE_MAX).expect("some seconds fit");
-    for receiver in &mut receivers {
-        receiver.socket.set_nonblocking(true)?;
-        receiver.next = vec![0; load.publishers as usize];
-    }
-    while receivers.iter().any(|receiver| receiver.delivered < each) {
-        let mut waiting: Vec<PollFd<'_>> = receivers.iter().map(|receiver| PollFd::new(&receiver.socket, PollFlags::IN)).collect();
-        if poll(&mut waiting, Some(&silence))? == 0 {
+/// One thread for all publishers: a message at each tick, and the acknowledgements are read when that publisher's turn comes again.
+fn pace(mut publishers: Vec<Publisher>, load: Load, gates: &[Gate], per_second: u32, end: Mono) -> io::Result<()> {
+    let period = Duration::from_secs(1) / per_second;
+    let mut due = clock::mono();
+    let mut result = Ok(());
+    for turn in (0..publishers.len()).cycle() {
+        due = due + period;
+        if due >= end || result.is_err() {
             break;
         }
-        let ready: Vec<bool> = waiting.iter().map(|fd| !fd.revents().is_empty()).collect();
-        for (receiver, _) in receivers.iter_mut().zip(ready).filter(|(_, ready)| *ready) {
-            receiver.take(&mut buffer)?;
-        }
-        gate.all_have(receivers.iter().map(|receiver| receiver.delivered).min().unwrap_or(0));
+        clock::block_for(due.since(clock::mono()));
+        let publisher = &mut publishers[turn];
+        gates[publisher.group(load)].take(1, u64::MAX);
+        result = publisher.send(1).and_then(|()| {
+            // The answer to its message before this one is long there.
+            if load.qos > 0 && publisher.sent > 1 { publisher.read_acks() } else { Ok(()) }
+        });
     }
-    Ok(receivers.iter().fold(Outcome::default(), |sum, receiver| Outcome {
-        delivered: sum.delivered + receiver.delivered,
-        disordered: sum.disordered + receiver.disordered,
-    }))
+    for publisher in &mut publishers {
+        result = result.and_then(|()| publisher.wait_for_acks(0));
+        gates[publisher.group(load)].end();
+    }
+    result
+}
+
+/// Until all has come; and when the last did.
+fn receive(mut receivers: Vec<Receiver>, load: Load, gates: &[Gate]) -> io::Result<(Outcome, Mono)> {
+    let mut buffer = vec![0; READ_BUFFER];
+    let look = Timespec::try_from(LOOK).expect("some milliseconds fit");
+    let mut latencies = Latencies::default();
+    let mut last = clock::mono();
+    for receiver in &mut receivers {
+        receiver.socket.set_nonblocking(true)?;
+        receiver.next = vec![0; (load.groups * load.publishers) as usize];
+    }
+    loop {
+        let mut waiting: Vec<PollFd<'_>> = receivers.iter().map(|receiver| PollFd::new(&receiver.socket, PollFlags::IN)).collect();
+        if poll(&mut waiting, Some(&look))? == 0 {
+            let counts: Vec<Counts> = gates.iter().map(Gate::counts).collect();
+            let all = receivers.iter().all(|r| r.delivered >= counts[r.group].sent) && counts.iter().all(|c| c.ended == load.publishers);
+            if all || clock::mono().since(last) > SILENCE_MAX {
+                break;
+            }
+            continue;
+        }
+        let ready: Vec<bool> = waiting.iter().map(|fd| !fd.revents().is_empty()).collect();
+        last = clock::mono();
+        for (receiver, _) in receivers.iter_mut().zip(ready).filter(|(_, ready)| *ready) {
+            receiver.take(&mut buffer, &mut latencies)?;
+        }
+        for (group, members) in receivers.chunks(load.subscribers as usize).enumerate() {
+            gates[group].all_have(members.iter().map(|receiver| receiver.delivered).min().unwrap_or(0));
+        }
+    }
+    let sum = |of: fn(&Receiver) -> u64| receivers.iter().map(of).sum();
+    let (delivered, disordered) = (sum(|r| r.delivered), sum(|r| r.disordered));
+    Ok((Outcome { delivered, disordered, latencies, ..Outcome::default() }, last))
 }
 
 /// A subscriber.
 #[derive(Debug)]
-pub struct Receiver {
+struct Receiver {
     socket: TcpStream,
+    version: Version,
+    group: usize,
     /// The beginning of a packet that is not complete.
     rest: Vec<u8>,
+    acks: Vec<u8>,
     delivered: u64,
     disordered: u64,
     /// The next message expected of each publisher.
@@ -179,127 +305,67 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    pub fn subscribe(broker: SocketAddr, client_id: &str, filter: &str, qos: u8) -> io::Result<Self> {
-        let mut socket = connect(broker, client_id)?;
-        let mut body = vec![0, 1];
-        put_text(&mut body, filter);
-        body.push(qos);
-        socket.write_all(&packet(0x82, &body))?;
-        let mut suback = [0; 5];
-        socket.read_exact(&mut suback)?;
-        if suback[0] != SUBACK || suback[4] != qos {
-            return Err(io::Error::other(format!("SUBACK {suback:?}")));
-        }
-        Ok(Self { socket, rest: Vec::new(), delivered: 0, disordered: 0, next: Vec::new() })
-    }
-
-    /// Blocks until something has come.
-    pub fn wait(&mut self) -> io::Result<()> {
-        self.socket.read_exact(&mut [0])
+    fn subscribe(broker: SocketAddr, load: Load, group: u32, number: u32) -> io::Result<Self> {
+        let mut socket = wire::connect(broker, load.version, &format!("receiver-{group}-{number}"), load.durable)?;
+        let filter = if load.groups > 1 { format!("bench/line-{group}/+") } else { "bench/+/+".into() };
+        wire::subscribe(&mut socket, load.version, &filter, load.qos)?;
+        let (rest, acks, next) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Self { socket, version: load.version, group: group as usize, rest, acks, delivered: 0, disordered: 0, next })
     }
 
     /// Reads once and acknowledges what has come.
-    fn take(&mut self, buffer: &mut [u8]) -> io::Result<()> {
-        let n = match self.socket.read(buffer) {
+    fn take(&mut self, buffer: &mut [u8], latencies: &mut Latencies) -> io::Result<()> {
+        let before = self.rest.len();
+        buffer[..before].copy_from_slice(&self.rest);
+        let n = match self.socket.read(&mut buffer[before..]) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(n) => n,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) => return Err(error),
         };
-        let mut bytes = std::mem::take(&mut self.rest);
-        bytes.extend_from_slice(&buffer[..n]);
-        let mut acks = Vec::new();
+        let now = clock::mono().as_nanos();
+        let bytes = &buffer[..before + n];
         let mut at = 0;
-        while let Some((first, body, end)) = next_packet(&bytes[at..]) {
-            if first & 0xF0 == PUBLISH {
-                self.delivery(first, &bytes[at + body..at + end], &mut acks);
+        self.acks.clear();
+        while let Some((first, body, end)) = wire::next_packet(&bytes[at..]) {
+            let body = &bytes[at + body..at + end];
+            match first & 0xF0 {
+                wire::PUBLISH => self.delivery(first, body, now, latencies)?,
+                0x60 => self.acks.extend([wire::PUBCOMP, 2, body[0], body[1]]),
+                _ => {}
             }
             at += end;
         }
-        bytes.drain(..at);
-        self.rest = bytes;
-        self.send(&acks)
+        self.rest.clear();
+        self.rest.extend_from_slice(&bytes[at..]);
+        send(&mut self.socket, &self.acks)
     }
 
-    fn delivery(&mut self, first: u8, body: &[u8], acks: &mut Vec<u8>) {
-        let topic = 2 + usize::from(u16::from_be_bytes([body[0], body[1]]));
-        let mut payload = &body[topic..];
-        if first & 0x06 != 0 {
-            acks.extend([PUBACK, 2, payload[0], payload[1]]);
-            payload = &payload[2..];
+    fn delivery(&mut self, first: u8, body: &[u8], now: u64, latencies: &mut Latencies) -> io::Result<()> {
+        let delivery = wire::delivery(self.version, first, body).ok_or(io::ErrorKind::InvalidData)?;
+        if let Some(id) = delivery.id {
+            let answer = if first & 0x06 == 0x04 { wire::PUBREC } else { wire::PUBACK };
+            self.acks.extend([answer, 2, id[0], id[1]]);
         }
-        let number = |at: usize| u32::from_be_bytes([payload[at], payload[at + 1], payload[at + 2], payload[at + 3]]);
-        let next = &mut self.next[number(0) as usize];
-        self.disordered += u64::from(*next != number(4));
-        *next = number(4) + 1;
+        let next = self.next.get_mut(delivery.publisher as usize).ok_or(io::ErrorKind::InvalidData)?;
+        self.disordered += u64::from(delivery.number < *next);
+        *next = (*next).max(delivery.number + 1);
         self.delivered += 1;
-    }
-
-    /// The socket does not block for reading; acknowledgements are few, so waiting for room is rare.
-    fn send(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            match self.socket.write(bytes) {
-                Ok(n) => bytes = &bytes[n..],
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    poll(&mut [PollFd::new(&self.socket, PollFlags::OUT)], None)?;
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        latencies.add(now.saturating_sub(delivery.sent_nanos));
         Ok(())
     }
 }
 
-fn connect(broker: SocketAddr, client_id: &str) -> io::Result<TcpStream> {
-    let mut socket = TcpStream::connect(broker)?;
-    socket.set_nodelay(true)?;
-    let mut body = b"\x00\x04MQTT\x04\x02\x00\x00".to_vec();
-    put_text(&mut body, client_id);
-    socket.write_all(&packet(0x10, &body))?;
-    let mut connack = [0; 4];
-    socket.read_exact(&mut connack)?;
-    if connack != [CONNACK, 2, 0, 0] {
-        return Err(io::Error::other(format!("CONNACK {connack:?}")));
-    }
-    Ok(socket)
-}
-
-fn put_publish(output: &mut Vec<u8>, topic: &str, [publisher, message]: [u32; 2], qos: u8) {
-    let mut body = Vec::with_capacity(2 + topic.len() + 2 + PAYLOAD);
-    put_text(&mut body, topic);
-    if qos > 0 {
-        // Never 0, and not used again before 65,535 others.
-        body.extend(u16::try_from(message % 0xFFFF + 1).expect("at most 65,535").to_be_bytes());
-    }
-    let payload = body.len();
-    body.extend(publisher.to_be_bytes());
-    body.extend(message.to_be_bytes());
-    body.resize(payload + PAYLOAD, b'.');
-    output.extend(packet(PUBLISH | qos << 1, &body));
-}
-
-/// For bodies of at most 127 bytes.
-fn packet(first: u8, body: &[u8]) -> Vec<u8> {
-    assert!(body.len() < 128, "one byte of remaining length");
-    let mut packet = vec![first, body.len() as u8];
-    packet.extend(body);
-    packet
-}
-
-fn put_text(bytes: &mut Vec<u8>, text: &str) {
-    bytes.extend(u16::try_from(text.len()).expect("short").to_be_bytes());
-    bytes.extend(text.as_bytes());
-}
-
-/// The first byte of the first packet in `bytes`, where its body begins and where it ends; none if it is not complete.
-fn next_packet(bytes: &[u8]) -> Option<(u8, usize, usize)> {
-    let mut length = 0;
-    for (i, byte) in bytes.iter().enumerate().skip(1).take(4) {
-        length |= usize::from(byte & 0x7F) << (7 * (i - 1));
-        if byte & 0x80 == 0 {
-            let end = i + 1 + length;
-            return (bytes.len() >= end).then_some((bytes[0], i + 1, end));
+/// For sockets that may not block for reading; what is written is small beside the kernel's buffers, so waiting for room is rare.
+fn send(socket: &mut TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match socket.write(bytes) {
+            Ok(n) => bytes = &bytes[n..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                poll(&mut [PollFd::new(&*socket, PollFlags::OUT)], None)?;
+            }
+            Err(error) => return Err(error),
         }
     }
-    None
+    Ok(())
 }

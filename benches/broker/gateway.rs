@@ -1,8 +1,8 @@
 //! The gateway at work: how long from its start to the first reading, and how much memory it takes.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,8 +12,8 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use tidegate::clock;
 
-use crate::client::Receiver;
 use crate::process::{Broker, free_address};
+use crate::wire::{self, Version};
 
 /// The sensor says a line this often.
 pub const SENSOR_PERIOD: Duration = Duration::from_millis(10);
@@ -113,22 +113,29 @@ pub fn memory_after(folder: &Path, duration: Duration) -> io::Result<u64> {
         let mut subscriber = first_reading(&gateway)?;
         let end = clock::mono() + duration;
         while clock::mono() < end {
-            subscriber.wait()?;
+            subscriber.read_exact(&mut [0])?;
         }
-        gateway.memory_kb("VmHWM")
+        gateway.peak_kb()
     })
 }
 
-fn first_reading(gateway: &Broker) -> io::Result<Receiver> {
+/// A subscriber that has got the first bytes of a reading.
+fn first_reading(gateway: &Broker) -> io::Result<TcpStream> {
     let deadline = clock::mono() + FIRST_READING_MAX;
     loop {
-        match Receiver::subscribe(gateway.address, "first", "bench/station/temperature", 0) {
-            Ok(mut receiver) => {
-                receiver.wait()?;
-                return Ok(receiver);
+        match subscribe(gateway.address) {
+            Ok(mut subscriber) => {
+                subscriber.read_exact(&mut [0])?;
+                return Ok(subscriber);
             }
             Err(error) if clock::mono() > deadline => return Err(error),
             Err(_) => clock::block_for(CONNECT_PERIOD),
         }
     }
+}
+
+fn subscribe(broker: SocketAddr) -> io::Result<TcpStream> {
+    let mut socket = wire::connect(broker, Version::V311, "first", false)?;
+    wire::subscribe(&mut socket, Version::V311, "bench/station/temperature", 0)?;
+    Ok(socket)
 }

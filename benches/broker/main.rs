@@ -1,136 +1,196 @@
-//! The whole gateway beside Mosquitto, in the same run on the same machine: CPU a delivered message, start, memory.
+//! The release build beside other brokers, in the same run on the same machine.
 //!
 //! ```text
-//! cargo bench --bench broker
-//! QUICK=1 cargo bench --bench broker     a tenth of the messages, to see that it works
+//! benches/prepare                               once: Mosquitto from Debian, rumqttd by cargo
+//! cargo bench --bench broker                    all of it, 12 minutes
+//! cargo bench --bench broker -- paced "QoS 2"   the scenarios whose names contain one of these
+//!     --quick   one short run of each, to see that it works
+//!     --alone   ours only, for a profiler
 //! ```
 //!
-//! CPU time and not throughput is compared: on a gateway the broker shares its processor with everything else, and the
-//! figure does not depend on how fast the load comes. docs/performance.md says how to read the table.
+//! CPU time counts more than throughput: on a gateway the broker shares its processor with everything else, and the figure does not depend on
+//! how fast the load comes. docs/performance.md says how to read the table. A chart of it is written to target/bench/broker.svg.
 
+mod chart;
 mod client;
+mod connections;
 mod gateway;
+mod latency;
 mod process;
+mod report;
+mod scenario;
+mod wire;
 
+use std::fs;
 use std::io;
-use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
-use client::{Load, Outcome};
-use process::Broker;
-use tidegate::clock;
+use process::{Broker, Kind};
+use report::{Row, Sample, median};
+use scenario::{SCENARIOS, Scenario, What};
 
-/// Each case is run so often for each broker, in turn; the median counts.
+/// Each scenario is run so often for each broker, in turn; the median counts.
 const RUNS: usize = 3;
 const STARTS: usize = 10;
 const MEMORY_AFTER: Duration = Duration::from_secs(60);
+/// The name by which the whole gateway's figures are chosen.
+const GATEWAY: &str = "gateway";
 
-const CASES: [(&str, Load); 4] = [
-    ("fan-in 10 → 1, QoS 0", Load { publishers: 10, subscribers: 1, qos: 0, messages: 100_000, batch: 50, window: 2_000 }),
-    ("fan-in 10 → 1, QoS 1", Load { publishers: 10, subscribers: 1, qos: 1, messages: 50_000, batch: 50, window: 2_000 }),
-    ("fan-out 1 → 50, QoS 0", Load { publishers: 1, subscribers: 50, qos: 0, messages: 40_000, batch: 50, window: 1_000 }),
-    ("one at a time 1 → 1, QoS 0", Load { publishers: 1, subscribers: 1, qos: 0, messages: 20_000, batch: 1, window: 1 }),
-];
+#[derive(Debug, Default)]
+struct Choice {
+    quick: bool,
+    alone: bool,
+    names: Vec<String>,
+}
 
-#[derive(Debug, Clone, Copy)]
-struct Sample {
-    /// CPU time of the broker a delivered message, in µs.
-    cpu_us: f64,
-    per_second: f64,
-    lost: u64,
-    disordered: u64,
+impl Choice {
+    fn from_args() -> Self {
+        let mut choice = Self::default();
+        for arg in std::env::args().skip(1) {
+            match arg.as_str() {
+                "--quick" => choice.quick = true,
+                "--alone" => choice.alone = true,
+                // Said by cargo.
+                "--bench" => {}
+                name => choice.names.push(name.to_lowercase()),
+            }
+        }
+        choice
+    }
+
+    fn takes(&self, name: &str) -> bool {
+        self.names.is_empty() || self.names.iter().any(|wanted| name.to_lowercase().contains(wanted))
+    }
+
+    fn runs(&self) -> usize {
+        if self.quick { 1 } else { RUNS }
+    }
 }
 
 fn main() -> io::Result<()> {
-    let quick = std::env::var_os("QUICK").is_some();
-    let folder = tempfile::tempdir()?;
-    println!("{}, {}", process::version(env!("CARGO_BIN_EXE_tidegate"), "--version")?, process::version("mosquitto", "-h")?);
-    println!("payload {} bytes, medians of {RUNS} runs in turn\n", client::PAYLOAD);
-    println!("| Case | Tidegate µs CPU | Mosquitto µs CPU | ratio | Tidegate msg/s | Mosquitto msg/s | lost | out of order |");
-    println!("|---|---|---|---|---|---|---|---|");
-    let mut wrong = 0;
-    for (name, mut load) in CASES {
-        if quick {
-            load.messages /= 10;
-        }
-        wrong += compare(name, load, folder.path())?;
+    let choice = Choice::from_args();
+    let there: Vec<Kind> =
+        Kind::ALL.into_iter().filter(|kind| *kind == Kind::Tidegate || !choice.alone && kind.version().is_some()).collect();
+    let notes = notes(&there, choice.runs());
+    notes.iter().for_each(|note| println!("{note}"));
+    println!();
+    report::print_head();
+    let mut rows = Vec::new();
+    for scenario in SCENARIOS.iter().filter(|scenario| choice.takes(scenario.name)) {
+        let row = compare(*scenario, &choice, &there);
+        row.print();
+        rows.push(row);
     }
-    let starts = sorted(gateway::start_to_first_reading(folder.path(), STARTS)?, Duration::cmp);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join("broker.svg"), chart::draw(&rows, &notes))?;
+    if choice.takes(GATEWAY) {
+        whole_gateway(&choice)?;
+    }
+    let wrong: Vec<&str> = rows.iter().filter(|row| row.went_wrong()).map(|row| row.scenario.name).collect();
+    if wrong.is_empty() { Ok(()) } else { Err(io::Error::other(format!("deliveries lost or out of order: {wrong:?}"))) }
+}
+
+/// What is compared, and where.
+fn notes(there: &[Kind], runs: usize) -> Vec<String> {
+    let mut versions: Vec<String> = there.iter().filter_map(|kind| kind.version()).collect();
+    if let Some(ours) = versions.first_mut()
+        && let Some(commit) = first_line(Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=8"]))
+    {
+        ours.push_str(&format!(" ({commit})"));
+    }
+    let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map_or("", |(_, model)| model);
+    let count = std::thread::available_parallelism().map_or(0, usize::from);
+    let kernel = fs::read_to_string("/proc/sys/kernel/ostype").unwrap_or_default();
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let release = release.split('-').next().unwrap_or_default().trim();
+    vec![
+        versions.join(" · "),
+        format!("{count} × {model} · {} {release} · payload 64 bytes · medians of {runs} runs in turn", kernel.trim()),
+    ]
+}
+
+fn first_line(command: &mut Command) -> Option<String> {
+    let output = command.output().ok().filter(|output| output.status.success())?;
+    String::from_utf8_lossy(&output.stdout).lines().next().map(str::to_owned)
+}
+
+/// Runs the scenario for all its brokers in turn.
+fn compare(scenario: Scenario, choice: &Choice, there: &[Kind]) -> Row {
+    let kinds: Vec<Kind> = scenario.kinds.iter().copied().filter(|kind| there.contains(kind)).collect();
+    let mut samples: Vec<Result<Vec<Sample>, String>> = kinds.iter().map(|_| Ok(Vec::new())).collect();
+    for _ in 0..choice.runs() {
+        for (kind, samples) in kinds.iter().zip(&mut samples) {
+            let Ok(list) = samples else { continue };
+            match run(scenario.what, *kind, choice.quick) {
+                Ok(sample) => list.push(sample),
+                Err(e) if e.kind() == io::ErrorKind::Unsupported => *samples = Err(format!("not yet: {e}")),
+                Err(e) => *samples = Err(format!("failed: {e}")),
+            }
+        }
+    }
+    let results = kinds.into_iter().zip(samples).map(|(kind, samples)| (kind, samples.map(|list| median(&list)))).collect();
+    Row { scenario, results }
+}
+
+/// One run, with a broker of its own that knows nothing of others.
+fn run(what: What, kind: Kind, quick: bool) -> io::Result<Sample> {
+    let folder = tempfile::tempdir()?;
+    if let What::FirstConnack = what {
+        return first_connack(kind, folder.path());
+    }
+    let broker = Broker::start(kind, folder.path(), what.is_durable())?;
+    broker.wait_for_listener()?;
+    let mut cpu = Ok(Duration::ZERO);
+    let duration = what.duration(quick);
+    let outcome = match what {
+        What::Load(load) => client::run(broker.address, load, duration, || cpu = broker.cpu())?,
+        What::Connects => connections::connects(broker.address, duration, || cpu = broker.cpu())?,
+        What::Idle | What::FirstConnack => {
+            let figure = connections::idle_bytes(&broker)?;
+            return Ok(Sample { figure, peak_kb: broker.peak_kb()?, ..Sample::default() });
+        }
+    };
+    let cpu = broker.cpu()?.saturating_sub(cpu?);
+    let cpu_us = cpu.as_secs_f64() * 1e6 / outcome.delivered.max(1) as f64;
+    let per_second = outcome.delivered as f64 / outcome.took.as_secs_f64();
+    Ok(Sample {
+        figure: if let What::Connects = what { per_second } else { cpu_us },
+        cpu_us,
+        per_second,
+        p50_us: outcome.latencies.percentile(50),
+        p99_us: outcome.latencies.percentile(99),
+        peak_kb: broker.peak_kb()?,
+        lost: outcome.due.saturating_sub(outcome.delivered),
+        disordered: outcome.disordered,
+    })
+}
+
+/// The median of some starts. All but the first find what the one before has left, as after a power cut.
+fn first_connack(kind: Kind, folder: &Path) -> io::Result<Sample> {
+    let mut samples = Vec::new();
+    for _ in 0..STARTS {
+        let (took, broker) = connections::first_connack(|| Broker::start(kind, folder, true))?;
+        samples.push(Sample { figure: took.as_secs_f64() * 1e3, peak_kb: broker.peak_kb()?, ..Sample::default() });
+    }
+    Ok(median(&samples))
+}
+
+/// Start and memory of ours with a sensor and a subscriber.
+fn whole_gateway(choice: &Choice) -> io::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut starts = gateway::start_to_first_reading(folder.path(), STARTS)?;
+    starts.sort();
     println!(
         "\nexec to first reading at a subscriber, sensor speaking every {:?}: median {:.1?}, worst of {STARTS} {:.1?}",
         gateway::SENSOR_PERIOD,
         starts[STARTS / 2],
         starts[STARTS - 1]
     );
-    let after = if quick { MEMORY_AFTER / 10 } else { MEMORY_AFTER };
-    let memory = gateway::memory_after(folder.path(), after)?;
-    println!("VmHWM after {after:?} with a sensor and a subscriber: {memory} kB");
-    if wrong > 0 { Err(io::Error::other(format!("{wrong} deliveries lost or out of order"))) } else { Ok(()) }
-}
-
-/// Runs the case for both brokers in turn and prints its row. Returns how many deliveries went wrong.
-fn compare(name: &str, load: Load, folder: &Path) -> io::Result<u64> {
-    let mut ours = Vec::new();
-    let mut theirs = Vec::new();
-    for _ in 0..RUNS {
-        ours.push(sample(&start_tidegate(folder)?, load)?);
-        theirs.push(sample(&Broker::mosquitto(folder)?, load)?);
-    }
-    let wrong = |samples: &[Sample]| samples.iter().fold((0, 0), |(lost, disordered), s| (lost + s.lost, disordered + s.disordered));
-    let (our_wrong, their_wrong) = (wrong(&ours), wrong(&theirs));
-    let (ours, theirs) = (median(ours), median(theirs));
-    println!(
-        "| {name} | {:.2} | {:.2} | {:.1} | {:.0} | {:.0} | {} / {} | {} / {} |",
-        ours.cpu_us,
-        theirs.cpu_us,
-        theirs.cpu_us / ours.cpu_us,
-        ours.per_second,
-        theirs.per_second,
-        our_wrong.0,
-        their_wrong.0,
-        our_wrong.1,
-        their_wrong.1
-    );
-    Ok(our_wrong.0 + our_wrong.1)
-}
-
-fn start_tidegate(folder: &Path) -> io::Result<Broker> {
-    let address: SocketAddr = process::free_address()?;
-    let config = folder.join("broker.toml");
-    let store = folder.join("broker.db");
-    std::fs::write(
-        &config,
-        format!("[gateway]\nid = \"bench\"\n[store]\npath = \"{}\"\n[broker]\nlisten = [\"tcp://{address}\"]\n", store.display()),
-    )?;
-    let broker = Broker::tidegate(&config, address)?;
-    broker.wait_for_listener()?;
-    Ok(broker)
-}
-
-fn sample(broker: &Broker, load: Load) -> io::Result<Sample> {
-    let mut before = Ok(Duration::ZERO);
-    let mut start = clock::mono();
-    let Outcome { delivered, disordered } = client::run(broker.address, load, || {
-        before = broker.cpu();
-        start = clock::mono();
-    })?;
-    let took = clock::mono().since(start);
-    let cpu = broker.cpu()?.saturating_sub(before?);
-    Ok(Sample {
-        cpu_us: cpu.as_secs_f64() * 1e6 / delivered.max(1) as f64,
-        per_second: delivered as f64 / took.as_secs_f64(),
-        lost: load.deliveries() - delivered,
-        disordered,
-    })
-}
-
-/// By CPU time.
-fn median(samples: Vec<Sample>) -> Sample {
-    sorted(samples, |a, b| a.cpu_us.total_cmp(&b.cpu_us))[RUNS / 2]
-}
-
-fn sorted<T>(mut values: Vec<T>, order: impl FnMut(&T, &T) -> std::cmp::Ordering) -> Vec<T> {
-    values.sort_by(order);
-    values
+    let after = if choice.quick { MEMORY_AFTER / 10 } else { MEMORY_AFTER };
+    println!("VmHWM after {after:?} with a sensor and a subscriber: {} kB", gateway::memory_after(folder.path(), after)?);
+    Ok(())
 }
