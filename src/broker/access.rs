@@ -11,6 +11,11 @@ pub(super) fn is_closed(topic: &str) -> bool {
     topic.starts_with('$') || ends_in_set(topic)
 }
 
+/// Whether no client may publish to `topic`: what the broker itself says, and names that only filters have.
+pub(super) fn is_reserved(topic: &str) -> bool {
+    topic.starts_with('$') && matches!(topic.split('/').next(), Some("$SYS" | "$share" | "$event"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

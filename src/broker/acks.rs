@@ -5,28 +5,34 @@ use std::collections::VecDeque;
 
 use super::owed::Owed;
 use crate::faults;
-use crate::mqtt::encode;
+use crate::mqtt::encode::{self, Short};
+use crate::mqtt::{Reason, Version, kind};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AckKind {
     PubAck,
+    PubRec,
 }
 
 /// One acknowledgement that waits.
 #[derive(Debug, Clone, Copy)]
-struct Ack {
-    packet_id: u16,
-    kind: AckKind,
+pub(super) struct Ack {
+    pub(super) packet_id: u16,
+    pub(super) kind: AckKind,
+    pub(super) version: Version,
+    pub(super) reason: Reason,
     /// Counters of the ids that it stands for; `first > last`: none.
-    first: u64,
-    last: u64,
+    pub(super) first: u64,
+    pub(super) last: u64,
 }
 
 impl Ack {
-    const fn encode(self) -> [u8; 4] {
-        match self.kind {
-            AckKind::PubAck => encode::puback(self.packet_id),
-        }
+    const fn encode(self) -> Short {
+        let kind = match self.kind {
+            AckKind::PubAck => kind::PUBACK,
+            AckKind::PubRec => kind::PUBREC,
+        };
+        encode::acknowledgement(kind, self.version, self.packet_id, self.reason)
     }
 }
 
@@ -39,16 +45,14 @@ impl Acks {
         self.0.len()
     }
 
-    /// An acknowledgement of what the ids `first ..= last` were given to (`None`: owed to nobody). What can leave at once goes to `send`.
-    pub(super) fn push(&mut self, packet_id: u16, kind: AckKind, ids: Option<(u64, u64)>, owed: &Owed, send: impl FnMut([u8; 4])) {
-        let (first, last) = ids.unwrap_or((1, 0));
-        let ack = Ack { packet_id, kind, first, last };
+    /// One more. What can leave at once goes to `send`.
+    pub(super) fn push(&mut self, ack: Ack, owed: &Owed, send: impl FnMut(Short)) {
         self.0.push_back(ack);
         self.release(owed, send);
     }
 
     /// Hands to `send` what may leave now.
-    pub(super) fn release(&mut self, owed: &Owed, mut send: impl FnMut([u8; 4])) {
+    pub(super) fn release(&mut self, owed: &Owed, mut send: impl FnMut(Short)) {
         if faults::active("ack-at-once") {
             self.0.retain(|ack| {
                 let secured = owed.is_secured(ack.first, ack.last);
@@ -67,6 +71,31 @@ impl Acks {
         }
         if self.0.is_empty() && self.0.capacity() > 64 {
             self.0 = VecDeque::new();
+        }
+    }
+}
+
+/// Answers that wait for a commit each by itself: SUBACK, UNSUBACK, PUBCOMP. Bounded by the input that is applied: a client has as many as it
+/// sends packets within one commit.
+#[derive(Debug, Default)]
+pub(super) struct Answers(VecDeque<(u64, Vec<u8>)>);
+
+impl Answers {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// `packet` leaves when the id with this counter is secured, and after those before it.
+    pub(super) fn push(&mut self, counter: u64, packet: Vec<u8>) {
+        self.0.push_back((counter, packet));
+    }
+
+    pub(super) fn release(&mut self, owed: &Owed, mut send: impl FnMut(&[u8])) {
+        while let Some((counter, packet)) = self.0.front()
+            && owed.is_secured(*counter, *counter)
+        {
+            send(packet);
+            self.0.pop_front();
         }
     }
 }

@@ -7,7 +7,7 @@ use super::id::ConnId;
 use super::state::Broker;
 use crate::faults;
 use crate::model::{Mono, Now};
-use crate::mqtt::{Error, Frame, Version, encode, kind, packet, split};
+use crate::mqtt::{Error, Frame, encode, kind, packet, split};
 
 /// Deliveries of one turn. Measured: 64 KiB of 5-byte publishes to 1,000 subscribers hold the thread 110 ms without this limit.
 const TURN_DELIVERIES: usize = 4_096;
@@ -17,9 +17,6 @@ const TURN_BYTES: usize = 64 << 10;
 
 /// Largest CONNECT: fits the largest will topic and a password of some kilobytes, so that memory before CONNECT is small.
 const CONNECT_MAX: usize = 80 << 10;
-
-/// What is spoken with every client so far.
-pub(super) const VERSION: Version = Version::V311;
 
 /// What is left of a turn. One packet is always applied.
 #[derive(Debug)]
@@ -87,7 +84,7 @@ impl Broker {
             if conn.hold.is_some() {
                 break Turn::Held;
             }
-            if conn.acks.len() >= usize::from(self.limits.receive_maximum) {
+            if conn.acks.len() + conn.answers.len() >= usize::from(self.limits.receive_maximum) {
                 self.hold(id, Hold::Acks);
                 break Turn::Held;
             }
@@ -125,22 +122,28 @@ impl Broker {
     }
 
     fn packet(&mut self, id: ConnId, frame: &Frame<'_>, work: &mut Work) -> Result<Step, End> {
+        let version = self.conns.get(id).map(|c| c.version).unwrap_or_default();
         match frame.kind() {
             kind::PUBLISH => return self.publish(id, frame, work),
-            kind::PUBACK => self.puback(id, packet::Ack::parse(frame, VERSION)?.id),
+            kind::PUBACK => self.puback(id, packet::Ack::parse(frame, version)?.id),
+            kind::PUBREC => {
+                let ack = packet::Ack::parse(frame, version)?;
+                self.pubrec(id, ack.id, ack.reason);
+            }
+            kind::PUBREL => self.pubrel(id, packet::Ack::parse(frame, version)?.id),
+            kind::PUBCOMP => self.pubcomp(id, packet::Ack::parse(frame, version)?.id),
             kind::PINGREQ => {
-                packet::empty(frame, VERSION)?;
+                packet::empty(frame, version)?;
                 self.send(id, &encode::PINGRESP);
             }
-            kind::SUBSCRIBE => self.subscribe(id, packet::Subscribe::parse(frame, VERSION)?, work),
-            kind::UNSUBSCRIBE => self.unsubscribe(id, &packet::Unsubscribe::parse(frame, VERSION)?, work),
+            kind::SUBSCRIBE => self.subscribe(id, packet::Subscribe::parse(frame, version)?, work),
+            kind::UNSUBSCRIBE => self.unsubscribe(id, &packet::Unsubscribe::parse(frame, version)?, work),
             kind::DISCONNECT => {
-                packet::empty(frame, VERSION)?;
+                packet::empty(frame, version)?;
                 return Err(End::Disconnect);
             }
-            kind::CONNECT if self.conns.get(id).is_some_and(|c| !c.connected) => self.connect(id, frame)?,
+            kind::CONNECT if self.conns.get(id).is_some_and(|c| !c.connected) => return self.connect(id, frame),
             kind::CONNECT => return Err(Error::Protocol("a second CONNECT [MQTT-3.1.0-2]").into()),
-            kind::PUBREC | kind::PUBREL | kind::PUBCOMP => return Err(End::Qos2),
             _ => return Err(Error::Protocol("a packet that only a server sends").into()),
         }
         Ok(Step::Done)
@@ -149,17 +152,6 @@ impl Broker {
     pub(super) fn send(&mut self, id: ConnId, packet: &[u8]) {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.out.push(packet);
-        }
-    }
-
-    fn puback(&mut self, id: ConnId, packet_id: u16) {
-        let now = self.now;
-        let Some(conn) = self.conns.get(id) else { return };
-        if let Some(session) = conn.session.and_then(|s| self.sessions.get_mut(s))
-            && session.inflight.acknowledge(packet_id, &self.budget)
-            && (session.queue.len() > 0 || !conn.replays.is_empty() || conn.slow.is_slow())
-        {
-            self.refill(id, now);
         }
     }
 

@@ -4,12 +4,14 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::acks::Acks;
+use super::acks::{Acks, Answers};
+use super::alias::{ALIASES_MAX, AliasesIn, AliasesOut};
 use super::flow::Slow;
 use super::id::{ConnId, SessionIndex};
 use super::output::{Budget, Out};
-use crate::model::{Body, Mono, QoS, Topic, TopicFilter, UpstreamSet};
-use crate::mqtt;
+use crate::model::{Mono, StoredWill, Subscription, Topic, UpstreamSet};
+use crate::mqtt::packet::Publish;
+use crate::mqtt::{self, Version};
 
 /// Why a connection ends. Its will is published unless the client said DISCONNECT or the gateway stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -28,8 +30,10 @@ pub(super) enum End {
     LongId,
     #[error("no room for another session")]
     NoSession,
-    #[error("QoS 2 is not supported yet")]
-    Qos2,
+    #[error("more QoS 1 and 2 messages unfinished than the receive maximum allows")]
+    ReceiveMaximum,
+    #[error("a topic alias that is 0, above the maximum or unknown")]
+    Alias,
     #[error("no CONNECT in time")]
     ConnectTimeout,
     #[error("nothing heard for 1.5 times the keep-alive")]
@@ -50,7 +54,7 @@ impl End {
 
     /// Whether the peer broke the protocol.
     pub(super) const fn is_protocol_error(self) -> bool {
-        matches!(self, Self::Packet(_) | Self::LongId | Self::Qos2)
+        matches!(self, Self::Packet(_) | Self::LongId | Self::ReceiveMaximum | Self::Alias)
     }
 }
 
@@ -67,23 +71,14 @@ pub(super) enum Hold {
     Acks,
     /// A receiver of its messages is slow.
     Slow,
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct StoredWill {
-    pub(super) topic: Topic,
-    pub(super) body: Body,
-    pub(super) qos: QoS,
-    pub(super) retain: bool,
-    /// By a restricted listener.
-    pub(super) restricted: bool,
+    /// What the id with this counter stands for is not committed.
+    Commit(u64),
 }
 
 /// Retained messages that a new subscription is still to get.
 #[derive(Debug)]
 pub(super) struct Replay {
-    pub(super) filter: TopicFilter,
-    pub(super) qos: QoS,
+    pub(super) subscription: Subscription,
     /// The last topic that was looked at.
     pub(super) after: Option<Topic>,
 }
@@ -98,16 +93,40 @@ pub(super) struct Conn {
     pub(super) patience: Duration,
     pub(super) session: Option<SessionIndex>,
     pub(super) connected: bool,
+    pub(super) version: Version,
+    /// Largest packet that the client takes, in bytes.
+    pub(super) packet_max: u32,
+    /// Whether reason strings and user properties may go to the client (request problem information).
+    pub(super) explains: bool,
+    pub(super) aliases_in: AliasesIn,
+    pub(super) aliases_out: AliasesOut,
     pub(super) will: Option<Box<StoredWill>>,
     pub(super) out: Out,
     pub(super) dirty: bool,
     pub(super) acks: Acks,
+    pub(super) answers: Answers,
     pub(super) hold: Option<Hold>,
     /// Since when full upstreams have refused its publish.
     pub(super) refused_since: Option<Mono>,
     pub(super) end: Option<End>,
     pub(super) slow: Slow,
     pub(super) replays: VecDeque<Replay>,
+}
+
+impl Conn {
+    /// The topic that the packet names by an alias; `None`: the packet's own. A new alias is taken note of.
+    pub(super) fn topic_of(&mut self, publish: &Publish<'_>) -> Result<Option<Topic>, End> {
+        let Some(alias) = publish.alias else { return Ok(None) };
+        if alias == 0 || alias > ALIASES_MAX {
+            return Err(End::Alias);
+        }
+        if publish.topic.is_empty() {
+            return self.aliases_in.get(alias).cloned().map(Some).ok_or(End::Alias);
+        }
+        let topic = Topic::from_bytes(bytes::Bytes::copy_from_slice(publish.topic)).map_err(mqtt::Error::from)?;
+        self.aliases_in.set(alias, topic);
+        Ok(None)
+    }
 }
 
 /// All connections, by id.
@@ -132,10 +151,16 @@ impl Conns {
             patience: Duration::ZERO,
             session: None,
             connected: false,
+            version: Version::default(),
+            packet_max: u32::MAX,
+            explains: true,
+            aliases_in: AliasesIn::default(),
+            aliases_out: AliasesOut::default(),
             will: None,
             out: Out::new(budget),
             dirty: false,
             acks: Acks::default(),
+            answers: Answers::default(),
             hold: None,
             refused_since: None,
             end: None,

@@ -2,45 +2,22 @@
 
 use crate::model::{TopicFilter, UpstreamId, UpstreamSet};
 
-/// One receiver of the promise behind an acknowledgement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Destination {
-    Upstream(UpstreamId),
-    /// Sessions that outlive their connection and match at QoS 1 or 2.
-    Sessions,
-    /// The retained store, when a client sets RETAIN at QoS 1 or 2.
-    Retained,
-}
-
-impl Destination {
-    /// Whether a message owed to it is settled only by way of the outbox. The one place that says so: sessions and retained messages are
-    /// settled when they stand in memory, so neither survives a restart yet.
-    pub(super) const fn is_durable(self) -> bool {
-        match self {
-            Self::Upstream(_) => true,
-            Self::Sessions | Self::Retained => false,
-        }
-    }
-}
-
 /// All destinations of one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Destinations {
     pub(super) upstreams: UpstreamSet,
+    /// Sessions that outlive their connection and match at QoS 1 or 2.
     pub(super) sessions: bool,
+    /// The retained store, when a client sets RETAIN at QoS 1 or 2.
     pub(super) retained: bool,
+    /// The packet id of a QoS 2 publisher whose session outlives its connection.
+    pub(super) packet_id: bool,
 }
 
 impl Destinations {
-    fn iter(self) -> impl Iterator<Item = Destination> {
-        let sessions = self.sessions.then_some(Destination::Sessions);
-        let retained = self.retained.then_some(Destination::Retained);
-        self.upstreams.iter().map(Destination::Upstream).chain(sessions).chain(retained)
-    }
-
     /// Whether the message needs an id and the outbox.
-    pub(super) fn need_outbox(self) -> bool {
-        self.iter().any(Destination::is_durable)
+    pub(super) const fn need_outbox(self) -> bool {
+        !self.upstreams.is_empty() || self.sessions || self.retained || self.packet_id
     }
 }
 

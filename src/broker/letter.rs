@@ -4,22 +4,32 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::output::{Budget, COPY_MAX, Out, Stored};
-use crate::model::{Body, BodyKind, QoS, Topic};
-use crate::mqtt::encode;
+use super::output::{Budget, COPY_MAX, Envelope, Out, Stored};
+use crate::model::{Body, BodyKind, Mono, QoS, Topic};
+use crate::mqtt::Version;
 use crate::normalize;
 
-/// First bytes of PUBLISH by QoS, without DUP and RETAIN: a receiver gets neither of the sender's [MQTT-3.3.1-3] [MQTT-3.3.1-9].
-const FIRST: [u8; 2] = [0x30, 0x32];
+/// Forms by version (3.x, 5.0) and by whether there is a packet id.
+const FORMS: usize = 4;
 
-/// Buffers for encoded forms, kept from one message to the next. Boxed, so that a message that takes them and gives them back moves one pointer.
+/// Buffers for encoded forms and properties, kept from one message to the next. Boxed, so that a message that takes them and gives them back
+/// moves one pointer.
 #[derive(Debug, Default)]
-pub(super) struct Scratch(Option<Box<[Vec<u8>; 2]>>);
+pub(super) struct Scratch(Option<Box<[Vec<u8>; FORMS]>>);
+
+/// A packet as its publisher sent it, where receivers of the same version and QoS may get it so.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Raw<'a> {
+    pub(super) version: Version,
+    pub(super) bytes: &'a [u8],
+}
 
 #[derive(Debug)]
 pub(super) enum Source<'a> {
-    /// A client's body, and its packet as it came where receivers may get it so.
-    Packet { raw: Option<&'a [u8]>, body: &'a [u8] },
+    Packet {
+        raw: Option<Raw<'a>>,
+        body: &'a [u8],
+    },
     /// A reading, or a will.
     Body(&'a Body),
 }
@@ -28,6 +38,11 @@ pub(super) enum Source<'a> {
 pub(super) struct Letter<'a> {
     pub(super) topic: &'a Topic,
     pub(super) qos: QoS,
+    /// As published.
+    pub(super) retain: bool,
+    /// Encoded, to go on to receivers of 5.0.
+    pub(super) properties: &'a [u8],
+    pub(super) expires: Option<Mono>,
     source: Source<'a>,
     /// A reading's body as text.
     text: Option<Bytes>,
@@ -36,8 +51,21 @@ pub(super) struct Letter<'a> {
 }
 
 impl<'a> Letter<'a> {
-    pub(super) const fn new(topic: &'a Topic, qos: QoS, source: Source<'a>, scratch: Scratch) -> Self {
-        Self { topic, qos, source, text: None, stored: None, forms: scratch }
+    pub(super) const fn new(topic: &'a Topic, qos: QoS, retain: bool, source: Source<'a>, scratch: Scratch) -> Self {
+        Self { topic, qos, retain, properties: &[], expires: None, source, text: None, stored: None, forms: scratch }
+    }
+
+    pub(super) const fn with(mut self, properties: &'a [u8], expires: Option<Mono>) -> Self {
+        self.properties = properties;
+        self.expires = expires;
+        self
+    }
+
+    /// A message that was kept.
+    pub(super) fn of_stored(stored: &'a Rc<Stored>, qos: QoS, retain: bool, scratch: Scratch) -> Self {
+        let source = Source::Packet { raw: None, body: &stored.body };
+        let letter = Self::new(&stored.topic, qos, retain, source, scratch).with(&stored.properties, stored.expires);
+        Self { stored: Some(Rc::clone(stored)), ..letter }
     }
 
     pub(super) fn into_scratch(mut self) -> Scratch {
@@ -47,53 +75,54 @@ impl<'a> Letter<'a> {
         self.forms
     }
 
-    /// Appends the message for one receiver at `qos` 0, or at 1 with a packet id.
-    pub(super) fn push_to(&mut self, out: &mut Out, id: Option<u16>, budget: &Budget) {
-        let q = usize::from(id.is_some());
-        let first = FIRST.get(q).copied().unwrap_or_default();
-        let topic_length = self.topic.as_bytes().len();
+    /// Bytes of the packet that a receiver would get.
+    pub(super) fn packet_len(&mut self, envelope: &Envelope<'_>) -> usize {
+        let body = self.body().len();
+        envelope.packet_len(self.topic.as_bytes().len(), self.properties.len(), body)
+    }
+
+    /// Appends the message for one receiver.
+    pub(super) fn push_to(&mut self, out: &mut Out, envelope: &Envelope<'_>, budget: &Budget) {
+        let plain = envelope.extra.is_empty() && !envelope.topic_known;
         if let Source::Packet { raw: Some(raw), body } = self.source
-            && self.qos as usize == q
+            && plain
+            && raw.version.is_5() == envelope.version.is_5()
+            && (self.qos != QoS::AtMostOnce) == envelope.id.is_some()
             && body.len() <= COPY_MAX
         {
-            let id_at = raw.len() - body.len() - 2;
-            out.push_publish(raw, first, id.map(|id| (id_at, id)), None);
-            return;
+            let id = envelope.id.map(|id| (self.id_at(raw.bytes), id));
+            return out.push_publish(raw.bytes, envelope.first, id, None);
         }
-        let shared = self.prepare(q, first, budget);
-        let Some(form) = self.forms.0.as_ref().and_then(|forms| forms.get(q)) else { return };
-        debug_assert!(form.len() >= topic_length + 4);
-        let id_at = self.id_at(form);
-        out.push_publish(form, first, id.map(|id| (id_at, id)), shared.as_ref());
+        if plain {
+            return self.push_form(out, envelope, budget);
+        }
+        let stored = self.stored(budget);
+        out.push_stored(&stored, envelope);
     }
 
-    /// Encodes form `q`; the stored message where its body is shared.
-    fn prepare(&mut self, q: usize, first: u8, budget: &Budget) -> Option<Rc<Stored>> {
+    /// Where the packet id stands: behind the fixed header and the topic.
+    fn id_at(&self, packet: &[u8]) -> usize {
+        let length = packet.iter().skip(1).take_while(|byte| **byte & 0x80 != 0).count() + 1;
+        1 + length + 2 + self.topic.as_bytes().len()
+    }
+
+    /// A form that several receivers can share, made once.
+    fn push_form(&mut self, out: &mut Out, envelope: &Envelope<'_>, budget: &Budget) {
+        let at = usize::from(envelope.version.is_5()) * 2 + usize::from(envelope.id.is_some());
         let length = self.body().len();
         let shared = (length > COPY_MAX).then(|| self.stored(budget));
-        if self.forms.0.get_or_insert_default().get(q).is_some_and(Vec::is_empty) {
-            let mut form = std::mem::take(self.forms.0.as_mut()?.get_mut(q)?);
-            encode::publish_head(&mut form, first, self.topic.as_bytes(), (q == 1).then_some(0), length);
-            if shared.is_none() {
-                form.extend_from_slice(self.body());
+        let mut forms = std::mem::take(&mut self.forms.0).unwrap_or_default();
+        if let Some(form) = forms.get_mut(at) {
+            if form.is_empty() {
+                envelope.head(form, self.topic.as_bytes(), self.properties, length);
+                if shared.is_none() {
+                    form.extend_from_slice(self.body());
+                }
             }
-            *self.forms.0.as_mut()?.get_mut(q)? = form;
+            let id = envelope.id.map(|id| (self.id_at(form), id));
+            out.push_publish(form, envelope.first, id, shared.as_ref());
         }
-        shared
-    }
-
-    /// Where the packet id stands in an encoded form: before the body, or last where the body is shared.
-    fn id_at(&self, form: &[u8]) -> usize {
-        let length = self.text_or_body_len();
-        form.len() - if length > COPY_MAX { 2 } else { length + 2 }
-    }
-
-    fn text_or_body_len(&self) -> usize {
-        match (&self.source, &self.text) {
-            (Source::Packet { body, .. }, _) => body.len(),
-            (Source::Body(_), Some(text)) => text.len(),
-            (Source::Body(body), None) => body.bytes.len(),
-        }
+        self.forms.0 = Some(forms);
     }
 
     /// The body as receivers get it.
@@ -113,7 +142,8 @@ impl<'a> Letter<'a> {
             Source::Packet { body, .. } => Bytes::copy_from_slice(body),
             Source::Body(body) => self.text.get_or_insert_with(|| text(body)).clone(),
         };
-        Rc::clone(self.stored.insert(Stored::new(self.topic.clone(), body, budget)))
+        let properties = Bytes::copy_from_slice(self.properties);
+        Rc::clone(self.stored.insert(Stored::new(self.topic.clone(), body, properties, self.expires, budget)))
     }
 
     /// The body as the outbox and the retained store hold it: a reading stays a reading.
@@ -125,8 +155,8 @@ impl<'a> Letter<'a> {
     }
 
     /// Whether each receiver gets a copy of the body.
-    pub(super) fn is_small(&self) -> bool {
-        self.text_or_body_len() <= COPY_MAX
+    pub(super) fn is_small(&mut self) -> bool {
+        self.body().len() <= COPY_MAX
     }
 
     /// Whether a retained message is cleared by it.

@@ -23,21 +23,28 @@
 
 mod access;
 mod acks;
+mod alias;
 mod apply;
 mod conn;
 mod connect;
 mod connection;
+mod deliver;
 mod destination;
 mod flow;
 mod flusher;
 mod id;
+mod inflight;
 mod letter;
 mod listener;
+mod mirror;
 mod output;
 mod owed;
 mod publish;
+mod qos2;
+mod queue;
 mod retained;
 mod session;
+mod shared;
 mod shell;
 mod socket;
 mod state;
@@ -46,6 +53,7 @@ mod subscriptions;
 mod task;
 #[cfg(test)]
 mod tests;
+mod will;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -86,6 +94,8 @@ pub struct Limits {
     pub session_queue: usize,
     /// Bytes that a session queues; as for `session_queue`. As many may be in flight to its client, to be sent again; what comes then is queued.
     pub session_queue_bytes: usize,
+    /// Whether a session whose client is away queues QoS 0, too.
+    pub queue_qos0: bool,
     /// QoS 1 and 2 messages in flight to a client, and unacknowledged from a client; a connection at its limit is not parsed.
     pub receive_maximum: u16,
     /// Connections; one more is closed at accept.
@@ -98,6 +108,13 @@ pub struct Limits {
     pub refuse_close: Duration,
 }
 
+impl Limits {
+    /// What may be in flight to this session's client.
+    fn window(&self, session: &session::Session) -> inflight::Window {
+        inflight::Window { messages: session.receive_maximum.min(self.receive_maximum), bytes: self.session_queue_bytes }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -105,6 +122,7 @@ impl Default for Limits {
             output_max: 8 << 20,
             session_queue: 1_000,
             session_queue_bytes: 1 << 20,
+            queue_qos0: false,
             receive_maximum: 1_024,
             connections_max: 1_000,
             connect_timeout: Duration::from_secs(10),

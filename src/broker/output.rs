@@ -7,8 +7,9 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use crate::model::Topic;
-use crate::mqtt::encode;
+use crate::model::{Mono, Topic};
+use crate::mqtt::Version;
+use crate::mqtt::encode::{self, Extra};
 
 /// Bodies up to this size are copied to each receiver; larger ones are shared. Copying 1 MiB to 1,000 receivers takes 1 GB.
 pub(super) const COPY_MAX: usize = 1_024;
@@ -45,23 +46,62 @@ impl Budget {
 pub(super) struct Stored {
     pub(super) topic: Topic,
     pub(super) body: Bytes,
+    /// Encoded, to go on to receivers of 5.0.
+    pub(super) properties: Bytes,
+    pub(super) expires: Option<Mono>,
     budget: Budget,
 }
 
 impl Stored {
-    pub(super) fn new(topic: Topic, body: Bytes, budget: &Budget) -> Rc<Self> {
-        budget.add(topic.as_bytes().len() + body.len());
-        Rc::new(Self { topic, body, budget: budget.clone() })
+    pub(super) fn new(topic: Topic, body: Bytes, properties: Bytes, expires: Option<Mono>, budget: &Budget) -> Rc<Self> {
+        let stored = Self { topic, body, properties, expires, budget: budget.clone() };
+        budget.add(stored.len());
+        Rc::new(stored)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.topic.as_bytes().len() + self.body.len()
+        self.topic.as_bytes().len() + self.properties.len() + self.body.len()
+    }
+
+    pub(super) fn is_expired(&self, now: Mono) -> bool {
+        self.expires.is_some_and(|at| at <= now)
     }
 }
 
 impl Drop for Stored {
     fn drop(&mut self) {
         self.budget.sub(self.len());
+    }
+}
+
+/// How a message goes out to one receiver.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Envelope<'a> {
+    pub(super) version: Version,
+    /// First byte: QoS, RETAIN, DUP.
+    pub(super) first: u8,
+    /// `None` at QoS 0.
+    pub(super) id: Option<u16>,
+    pub(super) extra: Extra<'a>,
+    /// The receiver knows the topic by the alias in `extra`.
+    pub(super) topic_known: bool,
+}
+
+impl Envelope<'_> {
+    /// Bytes of the whole packet.
+    pub(super) fn packet_len(&self, topic: usize, properties: usize, body: usize) -> usize {
+        let topic = if self.topic_known { 0 } else { topic };
+        encode::publish_len(self.version, topic, self.id.is_some(), properties, &self.extra, body)
+    }
+
+    /// Everything before the body.
+    pub(super) fn head(&self, out: &mut Vec<u8>, topic: &[u8], properties: &[u8], body: usize) {
+        let topic = if self.topic_known { &[] } else { topic };
+        if self.version.is_5() {
+            encode::publish_head_v5(out, self.first, topic, self.id, properties, self.extra, body);
+        } else {
+            encode::publish_head(out, self.first, topic, self.id, body);
+        }
     }
 }
 
@@ -119,10 +159,10 @@ impl Out {
     }
 
     /// A PUBLISH encoded from a stored message.
-    pub(super) fn push_stored(&mut self, stored: &Rc<Stored>, first: u8, id: Option<u16>) {
+    pub(super) fn push_stored(&mut self, stored: &Rc<Stored>, envelope: &Envelope<'_>) {
         let start = self.bytes.len();
         let body = &stored.body;
-        encode::publish_head(&mut self.bytes, first, stored.topic.as_bytes(), id, body.len());
+        envelope.head(&mut self.bytes, stored.topic.as_bytes(), &stored.properties, body.len());
         if body.len() <= COPY_MAX {
             self.bytes.extend_from_slice(body);
         }
@@ -225,8 +265,9 @@ mod tests {
             let mut want = Vec::new();
             for i in 0..40u8 {
                 let body = vec![i; if i % 3 == 0 { 3_000 } else { 50 }];
-                let stored = Stored::new(Topic::new("a/b").unwrap(), body.clone().into(), &budget);
-                out.push_stored(&stored, 0x32, Some(7));
+                let stored = Stored::new(Topic::new("a/b").unwrap(), body.clone().into(), Bytes::new(), None, &budget);
+                let extra = Extra::default();
+                out.push_stored(&stored, &Envelope { version: Version::V311, first: 0x32, id: Some(7), extra, topic_known: false });
                 encode::publish_head(&mut want, 0x32, b"a/b", Some(7), body.len());
                 want.extend_from_slice(&body);
             }

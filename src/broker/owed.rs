@@ -3,14 +3,17 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::id::ConnId;
-use crate::model::{Entry, EntryId, IdRange, Put, Start, UpstreamSet};
+use crate::model::{Change, DueDone, Entry, EntryId, IdRange, Put, Start, UpstreamSet};
 
 /// Slots kept by place. Beyond it the oldest unsecured ones move to a tree, so that one id that waits for ever costs one node, not the
 /// space of all that came after it.
 const RECENT_MAX: usize = 8_192;
 
-/// Most entries of one `Put`.
+/// Most items of one `Put`.
 const PUT_MAX: usize = 1_024;
+
+/// Bytes that a change of state counts for.
+const CHANGE_COST: usize = 256;
 
 /// The ledger of the broker's side.
 #[derive(Debug)]
@@ -85,19 +88,42 @@ impl Owed {
         !self.pressed
     }
 
-    /// Gives `entry` its id and takes it. `None` before the start: callers ask first.
-    pub(super) fn give(&mut self, mut entry: Entry, waits: Option<ConnId>) -> Option<u64> {
-        let epoch = self.start?.epoch;
+    /// The id that comes next; [`EntryId::ZERO`] before the start.
+    pub(super) const fn next_id(&self) -> EntryId {
+        match self.start {
+            Some(start) => EntryId::new(start.epoch, self.next),
+            None => EntryId::ZERO,
+        }
+    }
+
+    /// Gives `entry` its id and takes it; its counter. Callers ask for the start and for room first.
+    pub(super) fn give(&mut self, mut entry: Entry, waits: Option<ConnId>) -> u64 {
+        let cost = entry.cost();
+        entry.id = self.next_id();
+        self.pending.push_back(Put::Entry(entry));
+        self.take(cost, waits)
+    }
+
+    /// As [`Owed::give`]. What a change of state costs is bounded by what it changes.
+    pub(super) fn change(&mut self, mut change: Change, waits: Option<ConnId>) -> u64 {
+        change.id = self.next_id();
+        self.pending.push_back(Put::Change(change));
+        self.take(CHANGE_COST, waits)
+    }
+
+    pub(super) fn done(&mut self, done: DueDone) {
+        self.pending.push_back(Put::Done(done));
+        self.news = true;
+    }
+
+    fn take(&mut self, cost: usize, waits: Option<ConnId>) -> u64 {
         let counter = self.next;
         self.next += 1;
-        let cost = entry.cost();
-        entry.id = EntryId::new(epoch, counter);
         self.bytes += cost;
         self.recent.push_back(Slot { cost: u32::try_from(cost).unwrap_or(u32::MAX), waits });
-        self.pending.push_back(Put::Entry(entry));
         self.news = true;
         self.keep_recent_short();
-        Some(counter)
+        counter
     }
 
     fn keep_recent_short(&mut self) {

@@ -1,64 +1,145 @@
 //! A message is accepted (outbox.md 1, 2, 4): destinations, local delivery, retained, the id, the acknowledgement.
 
+use std::rc::Rc;
+use std::time::Duration;
+
 use bytes::Bytes;
 
-use super::acks::AckKind;
-use super::apply::{Step, VERSION, Work};
-use super::conn::{End, Hold, StoredWill};
+use super::acks::{Ack, AckKind};
+use super::apply::{Step, Work};
+use super::conn::{End, Hold};
+use super::deliver::{Deferred, Delivery};
 use super::destination::Destinations;
-use super::flow::SLOW_AT;
-use super::id::ConnId;
-use super::letter::{Letter, Source};
-use super::session::PUBLISH_QOS1;
+use super::id::{ConnId, SessionIndex};
+use super::letter::{Letter, Raw, Source};
 use super::state::Broker;
-use super::subscriptions::{Route, Sub};
-use crate::model::{Entry, EntryId, Message, Mono, Now, Origin, QoS, UpstreamSet};
-use crate::mqtt::Frame;
+use super::subscriptions::Route;
+use crate::model::{Entry, EntryId, Message, Now, Origin, QoS, SessionId, StateChange, UpstreamSet};
 use crate::mqtt::packet::Publish;
+use crate::mqtt::{Frame, Reason, Version};
 
 /// Whether a message may be accepted now, and to which upstreams it will be owed.
 enum Admit {
     Owed(UpstreamSet),
     Hold(Hold),
+    /// 5.0: refused, the publisher is told so.
+    Refuse(Reason),
 }
 
-/// What a sender gets to know of the delivery of its message.
-#[derive(Debug, Default)]
-struct Delivery {
-    /// A receiver is slow: until when its feeder is to wait.
-    pause: Option<Mono>,
+/// What of a message has to be kept, beside what sessions are owed.
+#[derive(Debug, Clone, Copy)]
+struct Keep {
+    owed: UpstreamSet,
+    /// The publisher's packet id outlives its connection.
+    received: Option<(SessionId, u16)>,
+    /// The retained message has to be durable.
+    retained: bool,
+    /// Whose acknowledgement waits.
+    waits: Option<ConnId>,
+}
+
+/// A client's PUBLISH and who sent it.
+#[derive(Clone, Copy)]
+struct From {
+    conn: ConnId,
+    session: SessionIndex,
+    version: Version,
+    durable: Option<SessionId>,
 }
 
 impl Broker {
     /// A client's PUBLISH.
     pub(super) fn publish(&mut self, id: ConnId, frame: &Frame<'_>, work: &mut Work) -> Result<Step, End> {
-        let publish = Publish::parse(frame, VERSION)?;
-        if publish.qos == QoS::ExactlyOnce {
-            return Err(End::Qos2);
-        }
-        let route = self.subscriptions.route(publish.topic).map_err(crate::mqtt::Error::from)?;
         let Some(conn) = self.conns.get_mut(id) else { return Ok(Step::Done) };
-        if route.closed && conn.restricted {
-            tracing::debug!(peer = %conn.peer, topic = %route.topic, "publish to a closed topic dropped");
-            self.acknowledge(id, &publish, None);
+        let version = conn.version;
+        let publish = Publish::parse(frame, version)?;
+        let Some(session) = conn.session else { return Ok(Step::Done) };
+        let known = conn.topic_of(&publish)?;
+        let route =
+            self.subscriptions.route(known.as_ref().map_or(publish.topic, |topic| topic.as_bytes())).map_err(crate::mqtt::Error::from)?;
+        let durable = self.sessions.get(session).and_then(|s| s.durable);
+        let from = From { conn: id, session, version, durable };
+        if publish.qos == QoS::ExactlyOnce {
+            if let Some(counter) = self.sessions.get(session).and_then(|s| s.received.get(publish.id)) {
+                // It came before: it is acknowledged again, not delivered again [MQTT-4.3.3-11].
+                let in_use = version.is_5() && !publish.dup;
+                let reason = if in_use { Reason::PacketIdInUse } else { Reason::Success };
+                self.acknowledge(from, &publish, reason, counter);
+                return Ok(Step::Done);
+            }
+            self.check_received(id, session)?;
+        }
+        if let Some(reason) = self.refuses(id, &route, &publish) {
+            self.acknowledge(from, &publish, reason, 0);
             return Ok(Step::Done);
         }
-        let acknowledged = publish.qos == QoS::AtLeastOnce;
-        let cost = Entry::OVERHEAD + publish.topic.len() + publish.body.len();
-        let destinations = Destinations { upstreams: route.upstreams, sessions: acknowledged, retained: acknowledged && publish.retain };
-        let owed = match self.admit(destinations, cost, acknowledged) {
+        self.take_publish(from, &publish, frame, &route, work)
+    }
+
+    /// Whether the topic is closed to the client.
+    fn refuses(&self, id: ConnId, route: &Route, publish: &Publish<'_>) -> Option<Reason> {
+        let conn = self.conns.get(id)?;
+        let closed = (route.closed && conn.restricted) || super::access::is_reserved(route.topic.as_str());
+        if closed {
+            tracing::debug!(peer = %conn.peer, topic = ?route.topic.as_str(), qos = publish.qos as u8, "publish to a closed topic dropped");
+        }
+        closed.then_some(Reason::NotAuthorized)
+    }
+
+    fn take_publish(
+        &mut self,
+        from: From,
+        publish: &Publish<'_>,
+        frame: &Frame<'_>,
+        route: &Rc<Route>,
+        work: &mut Work,
+    ) -> Result<Step, End> {
+        let acknowledged = publish.qos != QoS::AtMostOnce;
+        let received = from.durable.filter(|_| publish.qos == QoS::ExactlyOnce).map(|session| (session, publish.id));
+        let retained = acknowledged && publish.retain;
+        let sessions = self.has_durable_receiver(route, publish.qos);
+        let destinations = Destinations { upstreams: route.upstreams, sessions, retained, packet_id: received.is_some() };
+        let cost = Entry::OVERHEAD + publish.topic.len() + publish.properties.len() + publish.body.len();
+        let owed = match self.admit(destinations, cost, acknowledged, from.version) {
             Admit::Hold(hold) => return Ok(Step::Hold(hold)),
+            Admit::Refuse(reason) => {
+                self.counters.refused_publishes += 1;
+                self.acknowledge(from, publish, reason, 0);
+                return Ok(Step::Done);
+            }
             Admit::Owed(owed) => owed,
         };
         self.counters.received += 1;
-        work.spend(route.receivers.len());
-        let source = Source::Packet { raw: frame.is_minimal().then_some(frame.raw), body: publish.body };
-        let mut letter = Letter::new(&route.topic, publish.qos, source, std::mem::take(&mut self.scratch));
-        let delivery = self.deliver(&route, &mut letter);
-        let given = self.keep(&mut letter, owed, publish.retain, acknowledged.then_some(id));
+        work.spend(route.receivers.len() + route.shared.len());
+        let mut properties = std::mem::take(&mut self.properties);
+        properties.clear();
+        publish.properties.copy_to(&mut properties);
+        let raw = (publish.is_plain(frame)).then_some(Raw { version: from.version, bytes: frame.raw });
+        let source = Source::Packet { raw, body: publish.body };
+        let expires = publish.expiry.map(|seconds| self.now.mono + Duration::from_secs(seconds.into()));
+        let mut letter = Letter::new(&route.topic, publish.qos, publish.retain, source, std::mem::take(&mut self.scratch));
+        letter = letter.with(&properties, expires);
+        let mut delivery = Delivery { entry: self.owed.next_id(), gated: received.is_some(), ..Delivery::of(Some(from.session)) };
+        self.deliver(route, &mut letter, &mut delivery);
+        let keep = Keep { owed, received, retained, waits: acknowledged.then_some(from.conn) };
+        let counter = self.keep(&mut letter, keep, &mut delivery);
+        if delivery.gated {
+            let deferred = Deferred {
+                route: Rc::clone(route),
+                stored: letter.stored(&self.budget),
+                qos: publish.qos,
+                retain: publish.retain,
+                publisher: Some(from.session),
+                before: self.serial,
+            };
+            self.deferred.insert(counter, deferred);
+        }
         self.scratch = letter.into_scratch();
-        self.acknowledge(id, &publish, given);
-        if let Some(conn) = self.conns.get_mut(id) {
+        self.properties = properties;
+        let nobody = route.receivers.is_empty() && route.shared.is_empty() && counter == 0 && !publish.retain;
+        let reason = if nobody { Reason::NoMatchingSubscribers } else { Reason::Success };
+        self.acknowledge(from, publish, reason, counter);
+        if let Some(conn) = self.conns.get_mut(from.conn) {
             conn.refused_since = None;
         }
         Ok(delivery.pause.map_or(Step::Done, Step::Pause))
@@ -76,53 +157,42 @@ impl Broker {
         }
     }
 
-    /// Whether readings may be applied: where there are upstreams, only once ids can be given.
+    /// Whether readings may be applied: where there are upstreams or sessions in the store, only once ids can be given.
     pub(super) const fn takes_readings(&self) -> bool {
-        self.owed.is_started() || !self.subscriptions.has_upstreams()
-    }
-
-    /// Publishes wills that wait; true if some are left.
-    pub(super) fn publish_wills(&mut self, now: Now) -> bool {
-        self.now = now;
-        let mut work = Work::turn();
-        while !work.is_done()
-            && self.takes_readings()
-            && let Some(will) = self.wills.pop_front()
-        {
-            let StoredWill { topic, body, qos, retain, restricted } = will;
-            if !(restricted && super::access::is_closed(topic.as_str())) {
-                self.accept(&Message::new(topic, body, qos, retain, Origin::Client), &mut work);
-            }
-        }
-        !self.wills.is_empty() && self.takes_readings()
+        self.owed.is_started()
     }
 
     /// A message that nobody can be made to wait with: what upstreams would get of it is dropped where there is no room.
-    fn accept(&mut self, message: &Message, work: &mut Work) {
+    pub(super) fn accept(&mut self, message: &Message, work: &mut Work) {
         let Ok(route) = self.subscriptions.route(message.topic.as_bytes()) else { return };
         let mut upstreams = route.upstreams;
         if let Origin::Upstream(from) = message.origin {
             upstreams.remove(from);
         }
-        let cost = Entry::OVERHEAD + message.topic.as_bytes().len() + message.body.bytes.len();
-        let destinations = Destinations { upstreams, ..Destinations::default() };
-        let owed = match self.admit(destinations, cost, false) {
+        let sessions = self.has_durable_receiver(&route, message.qos);
+        let retained = message.retain && message.qos != QoS::AtMostOnce && message.origin != Origin::Bus;
+        let cost = Entry::OVERHEAD + message.topic.as_bytes().len() + message.properties.len() + message.body.bytes.len();
+        let destinations = Destinations { upstreams, sessions, retained, packet_id: false };
+        let owed = match self.admit(destinations, cost, false, Version::V311) {
             Admit::Owed(owed) => owed,
-            Admit::Hold(_) => {
+            Admit::Hold(_) | Admit::Refuse(_) => {
                 self.dropped();
                 UpstreamSet::EMPTY
             }
         };
-        work.spend(route.receivers.len() + 1);
-        let qos = message.qos.min(QoS::AtLeastOnce);
-        let mut letter = Letter::new(&route.topic, qos, Source::Body(&message.body), std::mem::take(&mut self.scratch));
-        self.deliver(&route, &mut letter);
-        self.keep(&mut letter, owed, message.retain, None);
+        work.spend(route.receivers.len() + route.shared.len() + 1);
+        let source = Source::Body(&message.body);
+        let mut letter = Letter::new(&route.topic, message.qos, message.retain, source, std::mem::take(&mut self.scratch));
+        letter = letter.with(&message.properties, message.expiry.map(|seconds| self.now.mono + Duration::from_secs(seconds.into())));
+        let mut delivery = Delivery { entry: self.owed.next_id(), ..Delivery::of(None) };
+        self.deliver(&route, &mut letter, &mut delivery);
+        let keep = Keep { owed, received: None, retained, waits: None };
+        self.keep(&mut letter, keep, &mut delivery);
         self.scratch = letter.into_scratch();
     }
 
     /// outbox.md 11, 12. `refusable`: a client that can be made to wait for a full queue; for others the full queue's share is dropped.
-    fn admit(&mut self, destinations: Destinations, cost: usize, refusable: bool) -> Admit {
+    fn admit(&mut self, destinations: Destinations, cost: usize, refusable: bool, version: Version) -> Admit {
         if !destinations.need_outbox() {
             return Admit::Owed(UpstreamSet::EMPTY);
         }
@@ -132,12 +202,15 @@ impl Broker {
         let mut owed = destinations.upstreams;
         let full = UpstreamSet::from_bits(owed.bits() & self.owed.full.bits());
         if !full.is_empty() {
+            if refusable && version.is_5() {
+                return Admit::Refuse(Reason::QuotaExceeded);
+            }
             if refusable {
                 return Admit::Hold(Hold::Full(full));
             }
             full.iter().for_each(|upstream| owed.remove(upstream));
         }
-        if !owed.is_empty() && !self.owed.has_room(cost) {
+        if (!owed.is_empty() || destinations.sessions || destinations.retained || destinations.packet_id) && !self.owed.has_room(cost) {
             return Admit::Hold(Hold::Unsecured);
         }
         if !full.is_empty() {
@@ -146,100 +219,58 @@ impl Broker {
         Admit::Owed(owed)
     }
 
-    /// The retained store and the outbox get what they are to keep. The id's counter, if one was given.
-    fn keep(&mut self, letter: &mut Letter<'_>, owed: UpstreamSet, retain: bool, waits: Option<ConnId>) -> Option<u64> {
-        if retain && letter.is_empty() {
-            self.retained.clear(letter.topic);
-        } else if retain {
-            let body = letter.kept_body(&self.budget);
-            self.retained.set(letter.topic, body, letter.qos);
+    /// The retained store and the outbox get what they are to keep. The id's counter, if one was given; 0: none.
+    fn keep(&mut self, letter: &mut Letter<'_>, keep: Keep, delivery: &mut Delivery) -> u64 {
+        if letter.retain {
+            self.retain(letter, keep.retained);
         }
-        if owed.is_empty() {
-            return None;
-        }
-        let entry = Entry {
-            id: EntryId::ZERO,
-            owed,
-            due: Vec::new(),
-            received: None,
-            retained: false,
-            topic: letter.topic.clone(),
-            body: letter.kept_body(&self.budget),
-            qos: letter.qos,
-            retain,
-            properties: Bytes::new(),
-            expires: None,
-            awaited: waits.is_some(),
-            accepted: self.now.mono,
-            accepted_wall: self.now.wall,
-        };
-        self.owed.give(entry, waits)
-    }
-
-    fn acknowledge(&mut self, id: ConnId, publish: &Publish<'_>, given: Option<u64>) {
-        if publish.qos == QoS::AtMostOnce {
-            return;
-        }
-        let Some(conn) = self.conns.get_mut(id) else { return };
-        let out = &mut conn.out;
-        conn.acks.push(publish.id, AckKind::PubAck, given.map(|id| (id, id)), &self.owed, |packet| out.push(&packet));
-    }
-
-    fn deliver(&mut self, route: &Route, letter: &mut Letter<'_>) -> Delivery {
-        let mut delivery = Delivery::default();
-        for sub in &route.receivers {
-            self.deliver_to(*sub, letter, &mut delivery);
-        }
-        delivery
-    }
-
-    fn deliver_to(&mut self, sub: Sub, letter: &mut Letter<'_>, delivery: &mut Delivery) {
-        let (limits, window) = (self.queue_limits(), self.window());
-        let Some(session) = self.sessions.get_mut(sub.session) else { return };
-        let acknowledged = sub.qos.min(letter.qos) != QoS::AtMostOnce;
-        let conn = session.conn.and_then(|id| Some((id, self.conns.get_mut(id)?)));
-        let Some((id, conn)) = conn else {
-            if acknowledged {
-                let stored = letter.stored(&self.budget);
-                self.counters.dropped_queue += session.queue.push(stored, PUBLISH_QOS1, limits, &self.budget);
-            }
-            return;
-        };
-        let over = self.budget.used() > self.limits.output_max;
-        let mut keeps_up = conn.out.waiting() <= SLOW_AT && (!over || conn.out.waiting() == 0);
-        if !keeps_up {
-            let until = if over { self.slow.press(self.now.mono) } else { conn.slow.press(self.now.mono) };
-            delivery.pause = delivery.pause.max(until);
-            // While its feeders are held up, what each has sent before it is paused still goes in.
-            keeps_up = until.is_some() && !over;
-        }
-        if !acknowledged {
-            if keeps_up {
-                letter.push_to(&mut conn.out, None, &self.budget);
-            } else {
-                self.counters.dropped_qos0 += 1;
-                return;
-            }
+        let due = std::mem::take(&mut delivery.due);
+        let counter = if !keep.owed.is_empty() || !due.is_empty() || keep.retained {
+            let entry = Entry {
+                id: EntryId::ZERO,
+                owed: keep.owed,
+                due,
+                received: keep.received,
+                retained: keep.retained,
+                topic: letter.topic.clone(),
+                body: letter.kept_body(&self.budget),
+                qos: letter.qos,
+                retain: letter.retain,
+                properties: Bytes::copy_from_slice(letter.properties),
+                expires: letter.expires,
+                awaited: keep.waits.is_some(),
+                accepted: self.now.mono,
+                accepted_wall: self.now.wall,
+            };
+            self.owed.give(entry, keep.waits)
+        } else if let Some((session, packet_id)) = keep.received {
+            self.change(StateChange::Received { session, packet_id }, keep.waits)
         } else {
-            // What a session keeps to send again stays in memory until it is acknowledged, however fast its client reads.
-            let keepable = session.clean || !over || (session.inflight.is_empty() && letter.is_small());
-            let direct = keeps_up && keepable && session.queue.len() == 0;
-            if let Some(packet_id) = if direct { session.inflight.take_id(window) } else { None } {
-                letter.push_to(&mut conn.out, Some(packet_id), &self.budget);
-                let message = (!session.clean).then(|| letter.stored(&self.budget));
-                session.inflight.push(packet_id, PUBLISH_QOS1, message, &self.budget);
-            } else {
-                self.counters.dropped_queue += session.queue.push(letter.stored(&self.budget), PUBLISH_QOS1, limits, &self.budget);
-                if session.queue.is_half_full(limits) {
-                    delivery.pause = delivery.pause.max(conn.slow.press(self.now.mono));
-                }
-                return;
-            }
+            0
+        };
+        for done in delivery.dones.drain(..) {
+            self.owed.done(done);
         }
-        self.counters.delivered += 1;
-        if !conn.dirty {
-            conn.dirty = true;
-            self.mark(id);
+        counter
+    }
+
+    /// `counter`: what has to be secured first; 0: nothing.
+    fn acknowledge(&mut self, from: From, publish: &Publish<'_>, reason: Reason, counter: u64) {
+        let kind = match publish.qos {
+            QoS::AtMostOnce => return,
+            QoS::AtLeastOnce => AckKind::PubAck,
+            QoS::ExactlyOnce => AckKind::PubRec,
+        };
+        if kind == AckKind::PubRec
+            && !reason.is_error()
+            && let Some(session) = self.sessions.get_mut(from.session)
+        {
+            session.received.insert(publish.id, counter);
         }
+        let (first, last) = if counter == 0 { (1, 0) } else { (counter, counter) };
+        let Some(conn) = self.conns.get_mut(from.conn) else { return };
+        let out = &mut conn.out;
+        let ack = Ack { packet_id: publish.id, kind, version: from.version, reason, first, last };
+        conn.acks.push(ack, &self.owed, |packet| out.push(packet.as_bytes()));
     }
 }

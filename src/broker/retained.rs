@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use crate::model::{Body, QoS, Topic, TopicFilter};
+use crate::model::{RetainedMessage, Topic, TopicFilter};
 
 /// Topics with a retained message; what a further topic would retain is not kept, counted and said once.
 const TOPICS_MAX: usize = 65_536;
@@ -11,16 +11,10 @@ const TOPICS_MAX: usize = 65_536;
 /// Bytes of all retained topics and bodies; as for [`TOPICS_MAX`].
 const BYTES_MAX: usize = 16 << 20;
 
-#[derive(Debug, Clone)]
-pub(super) struct Retained {
-    pub(super) body: Body,
-    pub(super) qos: QoS,
-}
-
 /// Ordered, so that a replay can go on where it stopped and a filter's literal beginning narrows the search.
 #[derive(Debug, Default)]
 pub(super) struct RetainedStore {
-    topics: BTreeMap<Topic, Retained>,
+    topics: BTreeMap<Topic, RetainedMessage>,
     bytes: usize,
     /// Messages that were not kept for want of room.
     pub(super) refused: u64,
@@ -32,24 +26,23 @@ impl RetainedStore {
     }
 
     /// Keeps the message in place of the topic's last one.
-    pub(super) fn set(&mut self, topic: &Topic, body: Body, qos: QoS) {
-        let size = body.bytes.len();
-        if let Some(old) = self.topics.get_mut(topic) {
-            let bytes = self.bytes - old.body.bytes.len() + size;
-            if bytes <= BYTES_MAX || size <= old.body.bytes.len() {
+    pub(super) fn set(&mut self, message: RetainedMessage) {
+        let size = size(&message);
+        let topic = message.topic.clone();
+        if let Some(old) = self.topics.get_mut(&topic) {
+            let before = self::size(old);
+            let bytes = self.bytes - before + size;
+            if bytes <= BYTES_MAX || size <= before {
                 self.bytes = bytes;
-                *old = Retained { body, qos };
+                *old = message;
                 return;
             }
             // The old value must not stay as if it were the latest.
-            self.clear(topic);
-        } else {
-            let bytes = self.bytes + topic.as_bytes().len() + size;
-            if bytes <= BYTES_MAX && self.topics.len() < TOPICS_MAX {
-                self.bytes = bytes;
-                self.topics.insert(topic.clone(), Retained { body, qos });
-                return;
-            }
+            self.clear(&topic);
+        } else if self.bytes + size <= BYTES_MAX && self.topics.len() < TOPICS_MAX {
+            self.bytes += size;
+            self.topics.insert(topic, message);
+            return;
         }
         self.refused += 1;
         if self.refused == 1 {
@@ -60,12 +53,12 @@ impl RetainedStore {
     /// A retained message without a body removes the topic's [MQTT-3.3.1-10].
     pub(super) fn clear(&mut self, topic: &Topic) {
         if let Some(old) = self.topics.remove(topic) {
-            self.bytes -= topic.as_bytes().len() + old.body.bytes.len();
+            self.bytes -= size(&old);
         }
     }
 
     /// The first topic after `after` that `filter` may match: the next candidates in order, each to be asked. `None` at the end.
-    pub(super) fn next(&self, filter: &TopicFilter, after: Option<&Topic>) -> Option<(&Topic, &Retained)> {
+    pub(super) fn next(&self, filter: &TopicFilter, after: Option<&Topic>) -> Option<&RetainedMessage> {
         let prefix = literal(filter.as_str());
         let found = match after {
             Some(after) => self.topics.range((Bound::Excluded(after), Bound::Unbounded)).next(),
@@ -76,8 +69,14 @@ impl RetainedStore {
             },
         };
         let exact = prefix.len() == filter.as_str().len();
-        found.filter(|(topic, _)| if exact { topic.as_str() == prefix } else { topic.as_str().starts_with(prefix) })
+        let found = found.map(|(_, message)| message);
+        found.filter(|m| if exact { m.topic.as_str() == prefix } else { m.topic.as_str().starts_with(prefix) })
     }
+}
+
+/// Bytes that a message counts for.
+fn size(message: &RetainedMessage) -> usize {
+    message.topic.as_bytes().len() + message.properties.len() + message.body.bytes.len()
 }
 
 /// What every matching topic begins with: `a/b` for `a/b/#`, because `a/b` itself matches, too.
@@ -90,12 +89,18 @@ fn literal(filter: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Body, QoS};
+
+    fn message(topic: &str, body: Body) -> RetainedMessage {
+        let (topic, properties) = (Topic::new(topic).unwrap(), bytes::Bytes::new());
+        RetainedMessage { topic, body, qos: QoS::AtLeastOnce, properties, expires: None }
+    }
 
     fn matching(store: &RetainedStore, filter: &str) -> Vec<String> {
         let filter = TopicFilter::new(filter).unwrap();
         let mut found = Vec::new();
         let mut after = None;
-        while let Some((topic, _)) = store.next(&filter, after.as_ref()) {
+        while let Some(RetainedMessage { topic, .. }) = store.next(&filter, after.as_ref()) {
             if filter.matches(topic.as_str()) {
                 found.push(topic.to_string());
             }
@@ -108,7 +113,7 @@ mod tests {
     fn a_filter_finds_what_it_matches_and_nothing_else() {
         let mut store = RetainedStore::default();
         for topic in ["$SYS/x", "/", "/a", "a", "a/b", "a/b/c", "a/c", "ab", "b/c"] {
-            store.set(&Topic::new(topic).unwrap(), Body::raw("1".into()), QoS::AtLeastOnce);
+            store.set(message(topic, Body::raw("1".into())));
         }
         for (filter, want) in [
             ("#", &["/", "/a", "a", "a/b", "a/b/c", "a/c", "ab", "b/c"][..]),
@@ -133,11 +138,11 @@ mod tests {
         let mut store = RetainedStore::default();
         let body = Body::raw(vec![0; 1 << 20].into());
         for i in 0..20 {
-            store.set(&Topic::new(&format!("t/{i}")).unwrap(), body.clone(), QoS::AtMostOnce);
+            store.set(message(&format!("t/{i}"), body.clone()));
         }
         assert_eq!((store.len(), store.refused), (15, 5));
         store.clear(&Topic::new("t/0").unwrap());
-        store.set(&Topic::new("t/19").unwrap(), body, QoS::AtMostOnce);
+        store.set(message("t/19", body));
         assert_eq!((store.len(), store.refused), (15, 5));
     }
 }

@@ -1,6 +1,6 @@
 //! The broker's whole state and the events that it takes. No I/O; the time of each event is handed in.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,19 +8,20 @@ use std::sync::Arc;
 use foldhash::{HashMap, HashMapExt};
 use slab::Slab;
 
-use super::conn::{Conns, End, Hold, StoredWill};
+use super::conn::{Conn, Conns, End, Hold};
+use super::deliver::Deferred;
 use super::flow::{EASY_AT, Slow};
 use super::id::{ConnId, SessionIndex};
 use super::letter::Scratch;
 use super::output::{Budget, Out};
 use super::owed::Owed;
+use super::queue::QueueLimits;
 use super::retained::RetainedStore;
-use super::session::{QueueLimits, Session, Window};
+use super::session::Session;
 use super::subscriptions::Subscriptions;
 use super::{Limits, Options};
 use crate::model::status::BrokerStatus;
-use crate::model::{Mono, Now, OutboxToBroker, Put};
-use crate::mqtt::Error;
+use crate::model::{EntryId, Mono, Now, OutboxToBroker, Put, StoredWill};
 
 /// Longest time that a connection which is to end may take to read its last bytes.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
@@ -44,8 +45,20 @@ pub(super) struct Broker {
     pub(super) owed: Owed,
     pub(super) budget: Budget,
     pub(super) scratch: Scratch,
+    /// For the forwarded properties of the message that is being applied.
+    pub(super) properties: Vec<u8>,
+    /// For entries that had to go from a queue.
+    pub(super) dropped_entries: Vec<EntryId>,
     /// Of all output together.
     pub(super) slow: Slow,
+    /// Serial of the next session.
+    pub(super) serial: u64,
+    /// Sessions that outlive their connection.
+    pub(super) durable: usize,
+    /// By what has to be secured first: sessions that have packets waiting for it, each with its serial.
+    pub(super) gates: BTreeSet<(u64, SessionIndex, u64)>,
+    /// By the counter of their packet id: gated messages that the rest of their receivers are still to get.
+    pub(super) deferred: BTreeMap<u64, Deferred>,
     pub(super) wills: VecDeque<StoredWill>,
     /// For client ids that the broker assigns.
     pub(super) seed: u64,
@@ -80,7 +93,13 @@ impl Broker {
             retained: RetainedStore::default(),
             budget: Budget::default(),
             scratch: Scratch::default(),
+            properties: Vec::new(),
+            dropped_entries: Vec::new(),
             slow: Slow::default(),
+            serial: 0,
+            durable: 0,
+            gates: BTreeSet::new(),
+            deferred: BTreeMap::new(),
             wills: VecDeque::new(),
             seed,
             assigned: 0,
@@ -139,8 +158,7 @@ impl Broker {
                 let upstream = self.names.get(usize::from(upstream)).map_or("", |name| name);
                 tracing::warn!(?client, %peer, upstream, "connection closed: {end}");
             }
-            End::Qos2 => tracing::warn!(?client, %peer, "connection closed: {end}"),
-            End::TakenOver | End::Packet(Error::Version(_)) => tracing::info!(?client, %peer, "connection closed: {end}"),
+            End::TakenOver | End::Packet(crate::mqtt::Error::Version(_)) => tracing::info!(?client, %peer, "connection closed: {end}"),
             _ => tracing::debug!(?client, %peer, "connection closed: {end}"),
         }
         if let Some(session) = session {
@@ -178,17 +196,18 @@ impl Broker {
     fn detach(&mut self, index: SessionIndex) {
         let Some(session) = self.sessions.get_mut(index) else { return };
         session.conn = None;
-        if session.clean {
+        if session.is_brief() {
             self.remove_session(index);
         }
     }
 
     pub(super) fn remove_session(&mut self, index: SessionIndex) {
         let Some(mut session) = self.sessions.try_remove(index) else { return };
+        self.durable -= usize::from(!session.is_brief());
         session.clear(&self.budget);
         self.by_client.remove(&session.client);
-        for (filter, _) in &session.filters {
-            self.subscriptions.remove(filter, index);
+        for subscription in &session.filters {
+            self.subscriptions.remove(&subscription.filter, index);
         }
     }
 
@@ -203,11 +222,17 @@ impl Broker {
             OutboxToBroker::Secured(ranges) => {
                 let mut waiting = Vec::new();
                 let mut room = false;
-                for range in ranges {
-                    room |= self.owed.secure(range, &mut waiting);
+                for range in &ranges {
+                    room |= self.owed.secure(*range, &mut waiting);
                 }
                 for id in waiting {
                     self.release_acks(id);
+                }
+                let epoch = self.owed.next_id().epoch();
+                for range in ranges.into_iter().filter(|range| range.last.epoch() == epoch) {
+                    let (first, last) = (if range.first.epoch() == epoch { range.first.counter() } else { 0 }, range.last.counter());
+                    self.open_gates(first, last);
+                    self.deliver_deferred(first, last);
                 }
                 if room {
                     self.wake_held();
@@ -224,8 +249,10 @@ impl Broker {
     fn release_acks(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id).filter(|c| c.end.is_none()) else { return };
         let out = &mut conn.out;
-        conn.acks.release(&self.owed, |packet| out.push(&packet));
-        if conn.hold == Some(Hold::Acks) {
+        conn.acks.release(&self.owed, |packet| out.push(packet.as_bytes()));
+        conn.answers.release(&self.owed, |packet| out.push(packet));
+        let committed = matches!(conn.hold, Some(Hold::Commit(counter)) if self.owed.is_secured(counter, counter));
+        if conn.hold == Some(Hold::Acks) || committed {
             conn.hold = None;
             conn.seen = self.now.mono;
             self.wakes.push(id);
@@ -244,7 +271,7 @@ impl Broker {
                 conn.refused_since.get_or_insert(now);
                 self.held.push(id);
             }
-            Hold::Acks | Hold::Slow => {}
+            Hold::Acks | Hold::Slow | Hold::Commit(_) => {}
         }
     }
 
@@ -449,13 +476,14 @@ impl Broker {
 
     /// Moves what waits in the session's queue to a connection with room; wakes those whom it slowed, and its own replays.
     pub(super) fn refill(&mut self, id: ConnId, now: Now) {
-        let (limits, window) = (self.queue_limits(), self.window());
+        self.now = now;
+        let limits = self.queue_limits();
+        if let Some(index) = self.conns.get(id).and_then(|conn| conn.session) {
+            self.pump(id, index);
+        }
         let Some(conn) = self.conns.get_mut(id) else { return };
         let mut easy = conn.out.waiting() < EASY_AT;
         if let Some(session) = conn.session.and_then(|s| self.sessions.get_mut(s)) {
-            if session.queue.len() > 0 {
-                self.counters.delivered += session.pump(&mut conn.out, window, EASY_AT, &self.budget);
-            }
             easy &= !session.queue.is_half_full(limits);
         }
         if easy && !conn.replays.is_empty() {
@@ -471,8 +499,11 @@ impl Broker {
         QueueLimits { messages: self.limits.session_queue, bytes: self.limits.session_queue_bytes, output: self.limits.output_max }
     }
 
-    pub(super) const fn window(&self) -> Window {
-        Window { messages: self.limits.receive_maximum, bytes: self.limits.session_queue_bytes }
+    /// The connection and its session.
+    pub(super) fn both_mut(&mut self, id: ConnId) -> Option<(&mut Conn, &mut Session)> {
+        let conn = self.conns.get_mut(id)?;
+        let session = self.sessions.get_mut(conn.session?)?;
+        Some((conn, session))
     }
 
     /// Entries for one `Put`.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use foldhash::{HashMap, HashMapExt};
@@ -9,7 +10,8 @@ use foldhash::{HashMap, HashMapExt};
 use super::access;
 use super::destination;
 use super::id::SessionIndex;
-use crate::model::{QoS, Topic, TopicError, TopicFilter, UpstreamSet};
+use super::shared::GroupId;
+use crate::model::{QoS, SubscribeOptions, Subscription, Topic, TopicError, TopicFilter, UpstreamSet};
 
 /// Most levels of a filter: a subscription with more is refused. The tree is walked by recursion, and a level costs memory.
 pub(super) const LEVELS_MAX: usize = 128;
@@ -29,13 +31,34 @@ const CACHE_RECEIVERS_MAX: usize = 65_536;
 /// Longer topics are looked up each time.
 const CACHE_TOPIC_LENGTH_MAX: usize = 512;
 
-/// One receiver of a topic.
+/// One subscription as the tree holds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sub {
     pub(super) session: SessionIndex,
     pub(super) qos: QoS,
+    pub(super) no_local: bool,
+    pub(super) retain_as_published: bool,
+    pub(super) identifier: Option<u32>,
     /// Its client came by a restricted listener.
     pub(super) restricted: bool,
+}
+
+impl Sub {
+    pub(super) const fn new(session: SessionIndex, subscription: &Subscription, restricted: bool) -> Self {
+        let SubscribeOptions { qos, no_local, retain_as_published, .. } = subscription.options;
+        Self { session, qos, no_local, retain_as_published, identifier: subscription.identifier, restricted }
+    }
+}
+
+/// One receiver of a topic, by all of its subscriptions that match: one copy, at the highest QoS, with all identifiers (5.0, 3.3.4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Receiver {
+    pub(super) session: SessionIndex,
+    pub(super) qos: QoS,
+    /// At which it gets what it published itself; `None`: not at all.
+    pub(super) own: Option<QoS>,
+    pub(super) retain_as_published: bool,
+    pub(super) identifiers: Option<Arc<[u32]>>,
 }
 
 /// All that a topic's name decides.
@@ -45,8 +68,10 @@ pub(super) struct Route {
     pub(super) upstreams: UpstreamSet,
     /// Closed to clients of restricted listeners.
     pub(super) closed: bool,
-    /// Each session once, at its highest QoS [MQTT-3.3.5-1].
-    pub(super) receivers: Box<[Sub]>,
+    /// Each session once [MQTT-3.3.5-1].
+    pub(super) receivers: Box<[Receiver]>,
+    /// Groups of shared subscriptions that match.
+    pub(super) shared: Box<[GroupId]>,
     generation: u64,
 }
 
@@ -137,10 +162,10 @@ impl Subscriptions {
         let mut receivers = Vec::new();
         self.root.collect(Some(name), !name.starts_with('$'), &mut receivers);
         receivers.retain(|sub| !(closed && sub.restricted));
-        receivers.sort_unstable_by_key(|sub| (sub.session, std::cmp::Reverse(sub.qos)));
-        receivers.dedup_by_key(|sub| sub.session);
+        receivers.sort_unstable_by_key(|sub| sub.session);
+        let receivers = receivers.chunk_by(|a, b| a.session == b.session).filter_map(merge).collect();
         let upstreams = destination::wanting(&self.upstreams, name);
-        Route { upstreams, closed, receivers: receivers.into(), generation: self.generation, topic }
+        Route { upstreams, closed, receivers, shared: [].into(), generation: self.generation, topic }
     }
 
     fn keep(&mut self, route: &Rc<Route>) {
@@ -153,6 +178,19 @@ impl Subscriptions {
         }
         self.cached_receivers += route.receivers.len();
     }
+}
+
+/// All subscriptions of one session that match, as one.
+fn merge(subs: &[Sub]) -> Option<Receiver> {
+    let qos = subs.iter().map(|sub| sub.qos).max()?;
+    let identifiers: Arc<[u32]> = subs.iter().filter_map(|sub| sub.identifier).collect();
+    Some(Receiver {
+        session: subs.first()?.session,
+        qos,
+        own: subs.iter().filter(|sub| !sub.no_local).map(|sub| sub.qos).max(),
+        retain_as_published: subs.iter().any(|sub| sub.retain_as_published),
+        identifiers: (!identifiers.is_empty()).then_some(identifiers),
+    })
 }
 
 impl Node {
@@ -242,6 +280,10 @@ fn take(subs: &mut Vec<Sub>, session: SessionIndex) -> bool {
 mod tests {
     use super::*;
 
+    fn sub(session: SessionIndex, qos: QoS) -> Sub {
+        Sub { session, qos, no_local: false, retain_as_published: false, identifier: None, restricted: false }
+    }
+
     const FILTERS: [&str; 14] = ["#", "+", "a", "a/#", "a/+", "a/b", "a/+/c", "+/b", "+/+/#", "/", "/+", "$SYS/#", "$SYS/+", "a/b/c/d"];
 
     /// The tree says the same as each filter by itself, before and after removals.
@@ -250,8 +292,8 @@ mod tests {
         let mut subscriptions = Subscriptions::new(Vec::new());
         let filters = FILTERS.map(|f| TopicFilter::new(f).unwrap());
         for (session, filter) in filters.iter().enumerate() {
-            assert!(subscriptions.insert(filter, Sub { session, qos: QoS::AtMostOnce, restricted: false }));
-            assert!(!subscriptions.insert(filter, Sub { session, qos: QoS::AtLeastOnce, restricted: false }));
+            assert!(subscriptions.insert(filter, sub(session, QoS::AtMostOnce)));
+            assert!(!subscriptions.insert(filter, sub(session, QoS::AtLeastOnce)));
         }
         for removed in 0..=filters.len() {
             for topic in ["a", "a/b", "a/", "/", "//", "a/x/c", "a/b/c/d", "b", "x/b", "$SYS/x", "$SYS/x/y", "$SYS", "a/b/c"] {
@@ -279,7 +321,7 @@ mod tests {
             let fitting = (0..10_000).find(|i| {
                 let fits = subscriptions.has_room(&filter(*i));
                 if fits {
-                    subscriptions.insert(&filter(*i), Sub { session: *i, qos: QoS::AtMostOnce, restricted: false });
+                    subscriptions.insert(&filter(*i), sub(*i, QoS::AtMostOnce));
                 }
                 !fits
             });
@@ -295,10 +337,11 @@ mod tests {
     fn a_session_gets_a_topic_once_at_its_highest_qos() {
         let mut subscriptions = Subscriptions::new(Vec::new());
         for (filter, qos) in [("#", QoS::AtMostOnce), ("a/+", QoS::AtLeastOnce), ("a/b", QoS::AtMostOnce)] {
-            subscriptions.insert(&TopicFilter::new(filter).unwrap(), Sub { session: 3, qos, restricted: true });
+            subscriptions.insert(&TopicFilter::new(filter).unwrap(), Sub { restricted: true, ..sub(3, qos) });
         }
         let route = subscriptions.route(b"a/b").unwrap();
-        assert_eq!(*route.receivers, [Sub { session: 3, qos: QoS::AtLeastOnce, restricted: true }]);
+        let qos = QoS::AtLeastOnce;
+        assert_eq!(*route.receivers, [Receiver { session: 3, qos, own: Some(qos), retain_as_published: false, identifiers: None }]);
         assert!(subscriptions.route(b"a/set").unwrap().receivers.is_empty());
     }
 
@@ -307,7 +350,7 @@ mod tests {
         let mut subscriptions = Subscriptions::new(Vec::new());
         let filter = TopicFilter::new("#").unwrap();
         for session in 0..100 {
-            subscriptions.insert(&filter, Sub { session, qos: QoS::AtMostOnce, restricted: false });
+            subscriptions.insert(&filter, sub(session, QoS::AtMostOnce));
         }
         for i in 0..10_000 {
             subscriptions.route(format!("t/{i}").as_bytes()).unwrap();

@@ -40,6 +40,12 @@ pub struct BrokerStatus {
     /// Connections that were closed because an upstream's queue had no room for too long (outbox.md 11).
     #[serde(default)]
     pub refused: u64,
+    /// PUBLISH packets of 5.0 clients that were refused with a reason code.
+    #[serde(default)]
+    pub refused_publishes: u64,
+    /// Messages whose expiry interval passed before they could be delivered.
+    #[serde(default)]
+    pub expired: u64,
     pub unsecured_bytes: u64,
     pub protocol_errors: u64,
     /// CPU time of the longest turn of the broker's thread, in microseconds.

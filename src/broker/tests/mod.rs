@@ -30,6 +30,8 @@ struct Bench {
     now: Mono,
     /// Bytes sent and not yet applied.
     sent: HashMap<ConnId, Vec<u8>>,
+    /// What went to the outbox and was not asked for yet.
+    put: Vec<Put>,
     /// Packets that came with CONNACK.
     early: HashMap<ConnId, Vec<String>>,
 }
@@ -40,11 +42,21 @@ impl Bench {
     }
 
     fn with(upstreams: &[&[&str]], limits: Limits) -> Self {
+        Self::unstarted(upstreams, limits).started()
+    }
+
+    fn unstarted(upstreams: &[&[&str]], limits: Limits) -> Self {
         let filters = |list: &&[&str]| list.iter().map(|f| TopicFilter::new(f).unwrap()).collect();
         let upstreams = upstreams.iter().map(filters).collect();
         let options = Options { listeners: Vec::new(), upstreams, names: Vec::new(), limits };
         // Far from zero: a window that began at the start of time is over.
-        Self { broker: Broker::new(options, 1), now: Mono::from_millis(100_000), sent: HashMap::new(), early: HashMap::new() }
+        Self {
+            broker: Broker::new(options, 1),
+            now: Mono::from_millis(100_000),
+            sent: HashMap::new(),
+            put: Vec::new(),
+            early: HashMap::new(),
+        }
     }
 
     fn now(&self) -> Now {
@@ -107,7 +119,26 @@ impl Bench {
     /// Sends and applies as far as it goes.
     fn send(&mut self, id: ConnId, bytes: &[u8]) -> Turn {
         self.sent.entry(id).or_default().extend_from_slice(bytes);
-        self.turn(id)
+        let turn = self.turn(id);
+        if self.commit() { self.turn(id) } else { turn }
+    }
+
+    /// The store commits whatever no upstream is owed. True if there was something.
+    fn commit(&mut self) -> bool {
+        let mut ids = Vec::new();
+        for put in self.broker.take_pending() {
+            match &put {
+                Put::Entry(e) if e.owed.is_empty() => ids.push(e.id),
+                Put::Change(change) => ids.push(change.id),
+                _ => {}
+            }
+            self.put.push(put);
+        }
+        let any = !ids.is_empty();
+        if any {
+            self.outbox(OutboxToBroker::Secured(ids.into_iter().map(IdRange::one).collect()));
+        }
+        any
     }
 
     fn turn(&mut self, id: ConnId) -> Turn {
@@ -185,7 +216,8 @@ impl Bench {
             assert_eq!(e.id.epoch(), EPOCH);
             format!("{} {} {} {:b}", e.id.counter(), e.topic, String::from_utf8_lossy(&e.body.bytes), e.owed.bits())
         };
-        self.broker.take_pending().into_iter().map(line).collect()
+        self.commit();
+        std::mem::take(&mut self.put).into_iter().map(line).collect()
     }
 }
 
@@ -199,6 +231,9 @@ fn line(first: u8, body: &[u8]) -> String {
     match first >> 4 {
         kind::CONNACK => format!("CONNACK {}{}", body[1], if body[0] == 1 { " present" } else { "" }),
         kind::PUBACK => format!("PUBACK {}", id(0)),
+        kind::PUBREC => format!("PUBREC {}", id(0)),
+        kind::PUBREL => format!("PUBREL {}", id(0)),
+        kind::PUBCOMP => format!("PUBCOMP {}", id(0)),
         kind::SUBACK => format!("SUBACK {} {:?}", id(0), &body[2..]),
         kind::UNSUBACK => format!("UNSUBACK {}", id(0)),
         kind::PINGRESP => "PINGRESP".to_owned(),
@@ -209,7 +244,7 @@ fn line(first: u8, body: &[u8]) -> String {
             if first & 6 == 0 {
                 format!("{topic} {} q0{flags}", text(&body[topic_end..]))
             } else {
-                format!("{topic} {} q1 id{}{flags}", text(&body[topic_end + 2..]), id(topic_end))
+                format!("{topic} {} q{} id{}{flags}", text(&body[topic_end + 2..]), first >> 1 & 3, id(topic_end))
             }
         }
         other => panic!("the broker sent a packet of type {other}"),

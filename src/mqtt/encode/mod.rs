@@ -1,8 +1,10 @@
 //! Packets that a server sends, appended to a buffer.
 
 mod publish;
+mod short;
 
-pub use publish::{Extra, publish_head, publish_head_v5};
+pub use publish::{Extra, publish_head, publish_head_v5, publish_len};
+pub use short::{Short, acknowledgement};
 
 use super::primitive::{put_varint, varint_len};
 use super::properties::Property;

@@ -1,7 +1,7 @@
 //! PUBLISH up to its body.
 
-use super::super::Forwarded;
 use super::super::primitive::{put_varint, varint_len};
+use super::super::{Forwarded, Version};
 
 /// The properties of a PUBLISH to a 5.0 receiver that are not the sender's (3.3.2.3).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -15,6 +15,10 @@ pub struct Extra<'a> {
 }
 
 impl Extra<'_> {
+    pub const fn is_empty(&self) -> bool {
+        self.expiry.is_none() && self.alias.is_none() && self.identifiers.is_empty()
+    }
+
     /// Bytes.
     fn len(&self) -> usize {
         let identifiers: usize = self.identifiers.iter().map(|n| 1 + varint_len(*n as usize)).sum();
@@ -66,6 +70,14 @@ pub fn publish_head_v5<'a>(
     extra.write(out);
     forwarded.copy_to(out);
     1 + varint_len(remaining) + 2 + topic.len()
+}
+
+/// Bytes of a whole PUBLISH; `properties`: those of its sender.
+pub fn publish_len(version: Version, topic: usize, id: bool, properties: usize, extra: &Extra<'_>, body: usize) -> usize {
+    let block = if version.is_5() { properties + extra.len() } else { 0 };
+    let block = if version.is_5() { varint_len(block) + block } else { 0 };
+    let remaining = 2 + topic + if id { 2 } else { 0 } + block + body;
+    1 + varint_len(remaining) + remaining
 }
 
 fn put_topic(out: &mut Vec<u8>, topic: &[u8], id: Option<u16>) {

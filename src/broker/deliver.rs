@@ -1,0 +1,373 @@
+//! A message goes to its local receivers, each by what it asked for.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::conn::Conn;
+use super::flow::{EASY_AT, SLOW_AT};
+use super::id::{ConnId, SessionIndex};
+use super::inflight::{Sent, Stage};
+use super::letter::Letter;
+use super::output::{Envelope, Stored};
+use super::queue::Waiting;
+use super::shared::GroupId;
+use super::state::Broker;
+use super::subscriptions::{Receiver, Route};
+use crate::model::{DoneHow, Due, DueDone, DueState, EntryId, Mono, QoS};
+use crate::mqtt::encode::Extra;
+
+/// First byte of PUBLISH, without its flags.
+const PUBLISH: u8 = 0x30;
+
+/// One message on its way, beside its content.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    /// The session that published it, for those who do not want their own.
+    pub(super) publisher: Option<SessionIndex>,
+    /// The id that it will have, if it is given one.
+    pub(super) entry: EntryId,
+    /// Its packet id has to be in the store before anybody gets it (outbox.md 4): sessions in the store have it put down, the others get it when
+    /// that is committed.
+    pub(super) gated: bool,
+    /// The part of a gated message that was put off.
+    pub(super) late: bool,
+    /// Sessions from this serial on have no part in it.
+    pub(super) before: u64,
+    /// A receiver is slow: until when its feeder is to wait.
+    pub(super) pause: Option<Mono>,
+    /// What the store is to keep of it for sessions.
+    pub(super) due: Vec<Due>,
+    /// What it has no more to keep, because room was needed; told after the message.
+    pub(super) dones: Vec<DueDone>,
+}
+
+impl Delivery {
+    pub(super) const fn of(publisher: Option<SessionIndex>) -> Self {
+        Self {
+            publisher,
+            entry: EntryId::ZERO,
+            gated: false,
+            late: false,
+            before: u64::MAX,
+            pause: None,
+            due: Vec::new(),
+            dones: Vec::new(),
+        }
+    }
+}
+
+/// What one receiver is to get.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Portion<'a> {
+    pub(super) session: SessionIndex,
+    /// Granted by the subscription.
+    pub(super) qos: QoS,
+    pub(super) retain: bool,
+    pub(super) identifiers: Option<&'a Arc<[u32]>>,
+    pub(super) group: Option<GroupId>,
+}
+
+/// A gated message, for those who get it when its packet id is committed.
+#[derive(Debug)]
+pub(super) struct Deferred {
+    pub(super) route: Rc<Route>,
+    pub(super) stored: Rc<Stored>,
+    pub(super) qos: QoS,
+    pub(super) retain: bool,
+    pub(super) publisher: Option<SessionIndex>,
+    /// Sessions from this serial on began later.
+    pub(super) before: u64,
+}
+
+impl Broker {
+    /// Whether anybody who outlives a connection is owed it: it then needs an id.
+    pub(super) fn has_durable_receiver(&self, route: &Route, qos: QoS) -> bool {
+        if self.durable == 0 || qos == QoS::AtMostOnce {
+            return false;
+        }
+        let durable = |sub: &Receiver| sub.qos != QoS::AtMostOnce && self.sessions.get(sub.session).is_some_and(|s| !s.is_brief());
+        route.receivers.iter().any(durable) || self.groups_need_store(route)
+    }
+
+    pub(super) fn deliver(&mut self, route: &Route, letter: &mut Letter<'_>, delivery: &mut Delivery) {
+        for sub in &route.receivers {
+            let own = delivery.publisher == Some(sub.session);
+            let Some(qos) = (if own { sub.own } else { Some(sub.qos) }) else { continue };
+            let retain = sub.retain_as_published && letter.retain;
+            let portion = Portion { session: sub.session, qos, retain, identifiers: sub.identifiers.as_ref(), group: None };
+            self.deliver_to(portion, letter, delivery);
+        }
+        if !route.shared.is_empty() {
+            self.deliver_shared(route, letter, delivery);
+        }
+    }
+
+    /// One receiver's copy: written, queued, or dropped.
+    pub(super) fn deliver_to(&mut self, portion: Portion<'_>, letter: &mut Letter<'_>, delivery: &mut Delivery) {
+        let (limits, now) = (self.queue_limits(), self.now.mono);
+        let qos = portion.qos.min(letter.qos);
+        let Some(session) = self.sessions.get_mut(portion.session) else { return };
+        if session.serial >= delivery.before {
+            return;
+        }
+        let stored_for = session.durable.filter(|_| qos != QoS::AtMostOnce);
+        if delivery.gated && delivery.late == stored_for.is_some() {
+            return;
+        }
+        let entry = if stored_for.is_some() { delivery.entry } else { EntryId::ZERO };
+        let window = self.limits.window(session);
+        let conn = session.conn.and_then(|id| Some((id, self.conns.get_mut(id)?)));
+        let mut keeps_up = true;
+        let mut over = false;
+        if let Some((_, conn)) = &conn {
+            over = self.budget.used() > self.limits.output_max;
+            keeps_up = conn.out.waiting() <= SLOW_AT && (!over || conn.out.waiting() == 0);
+        }
+        let mut conn = conn;
+        if let Some((_, conn)) = conn.as_mut().filter(|_| !keeps_up) {
+            let until = if over { self.slow.press(now) } else { conn.slow.press(now) };
+            delivery.pause = delivery.pause.max(until);
+            // While its feeders are held up, what each has sent before it is paused still goes in.
+            keeps_up = until.is_some() && !over;
+        }
+        let first = PUBLISH | (qos as u8) << 1 | u8::from(portion.retain);
+        if qos == QoS::AtMostOnce {
+            match conn {
+                Some((id, conn)) if keeps_up => {
+                    if conn.push_letter(letter, first, None, portion.identifiers, now, &self.budget) {
+                        self.counters.delivered += 1;
+                        self.mark_delivery(id);
+                    }
+                }
+                Some(_) => self.counters.dropped_qos0 += 1,
+                None if self.limits.queue_qos0 => self.enqueue(portion, qos, entry, letter, delivery),
+                None => {}
+            }
+            return;
+        }
+        // What a session keeps to send again stays in memory until it is acknowledged, however fast its client reads.
+        let keepable = session.is_brief() || !over || (session.inflight.is_empty() && letter.is_small());
+        let direct = keeps_up && keepable && session.queue.is_empty();
+        let direct = conn.as_mut().filter(|_| direct).and_then(|(id, conn)| Some((*id, conn, session.inflight.take_id(window)?)));
+        let Some((id, conn, packet_id)) = direct else {
+            if let Some(session) = stored_for {
+                delivery.due.push(portion.due(session, qos, DueState::Queued, false));
+            }
+            let half_full = session.conn.is_some() && session.queue.is_half_full(limits);
+            if let Some((_, conn)) = conn.as_mut().filter(|_| half_full) {
+                delivery.pause = delivery.pause.max(conn.slow.press(now));
+            }
+            return self.enqueue(portion, qos, entry, letter, delivery);
+        };
+        let wait = if stored_for.is_some() && (qos == QoS::ExactlyOnce || delivery.gated) { delivery.entry.counter() } else { 0 };
+        if let Some(stored_for) = stored_for {
+            let exactly = qos == QoS::ExactlyOnce;
+            let state = if exactly { DueState::Sent(packet_id) } else { DueState::Queued };
+            let prompt = wait == 0 && session.is_prompt(now);
+            delivery.due.push(portion.due(stored_for, qos, state, prompt));
+        }
+        let mut written = false;
+        if wait == 0 {
+            written = conn.push_letter(letter, first, Some(packet_id), portion.identifiers, now, &self.budget);
+            if !written {
+                // Larger than the client takes: as good as delivered (5.0, 3.1.2.11.4).
+                if let Some(due) = stored_for.and_then(|_| delivery.due.pop()) {
+                    tracing::debug!(session = %due.session.0, "a message larger than its client takes was dropped");
+                }
+                return;
+            }
+        }
+        if session.inflight.is_empty() {
+            session.heard = now;
+        }
+        let keep = !session.is_brief() || wait > 0;
+        let message = keep.then(|| letter.stored(&self.budget));
+        let identifiers = portion.identifiers.filter(|_| keep).cloned();
+        let sent = Sent { packet_id, stage: Stage::of(qos), first, written, wait, entry, message, identifiers, group: portion.group };
+        session.inflight.push(sent, &self.budget);
+        if wait > 0 {
+            self.gates.insert((wait, portion.session, session.serial));
+            return;
+        }
+        self.counters.delivered += 1;
+        self.mark_delivery(id);
+    }
+
+    fn mark_delivery(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id)
+            && !conn.dirty
+        {
+            conn.dirty = true;
+            self.mark(id);
+        }
+    }
+
+    /// The message waits in its session's queue; what has to go for it is counted, and the store hears of it.
+    fn enqueue(&mut self, portion: Portion<'_>, qos: QoS, entry: EntryId, letter: &mut Letter<'_>, delivery: &mut Delivery) {
+        let limits = self.queue_limits();
+        let Some(session) = self.sessions.get_mut(portion.session) else { return };
+        let message = letter.stored(&self.budget);
+        let identifiers = portion.identifiers.cloned();
+        let waiting = Waiting { message, qos, retain: portion.retain, entry, identifiers, group: portion.group };
+        let mut dropped = std::mem::take(&mut self.dropped_entries);
+        session.queue.push(waiting, limits, &self.budget, &mut dropped);
+        let durable = session.durable;
+        self.counters.dropped_queue += dropped.len() as u64;
+        for entry in dropped.drain(..).filter(|entry| *entry != EntryId::ZERO) {
+            delivery.dones.extend(durable.map(|session| DueDone { session, entry, how: DoneHow::Overflow }));
+        }
+        self.dropped_entries = dropped;
+    }
+
+    /// Moves what waits in the session's queue to its connection while window and output have room.
+    pub(super) fn pump(&mut self, id: ConnId, index: SessionIndex) {
+        let now = self.now.mono;
+        loop {
+            let (Some(conn), Some(session)) = (self.conns.get_mut(id), self.sessions.get_mut(index)) else { return };
+            let window = self.limits.window(session);
+            if conn.out.waiting() > EASY_AT {
+                return;
+            }
+            let Some(front) = session.queue.front() else { return };
+            let (qos, durable) = (front.qos, session.durable.filter(|_| front.entry != EntryId::ZERO));
+            if front.message.is_expired(now) {
+                let entry = front.entry;
+                session.queue.pop(&self.budget);
+                self.counters.expired += 1;
+                if let Some(session) = durable {
+                    self.done(session, entry, DoneHow::Expired);
+                }
+                continue;
+            }
+            let packet_id = if qos == QoS::AtMostOnce { 0 } else { session.inflight.take_id(window).unwrap_or(0) };
+            if packet_id == 0 && qos != QoS::AtMostOnce {
+                return;
+            }
+            let Some(waiting) = session.queue.pop(&self.budget) else { return };
+            if session.inflight.is_empty() {
+                session.heard = now;
+            }
+            self.send_waiting(id, index, packet_id, waiting);
+        }
+    }
+
+    fn send_waiting(&mut self, id: ConnId, index: SessionIndex, packet_id: u16, waiting: Waiting) {
+        let now = self.now.mono;
+        let (Some(conn), Some(session)) = (self.conns.get_mut(id), self.sessions.get_mut(index)) else { return };
+        let Waiting { message, qos, retain, entry, identifiers, group } = waiting;
+        let first = PUBLISH | (qos as u8) << 1 | u8::from(retain);
+        if qos == QoS::AtMostOnce {
+            let fits = conn.push_message(&message, first, None, identifiers.as_ref(), now);
+            self.counters.delivered += u64::from(fits);
+            return;
+        }
+        let durable = session.durable.filter(|_| entry != EntryId::ZERO);
+        let stage = Stage::of(qos);
+        let mut sent = Sent { packet_id, stage, first, written: false, wait: 0, entry, message: Some(message), identifiers, group };
+        match durable.filter(|_| qos == QoS::ExactlyOnce) {
+            Some(durable) => {
+                let identifiers = sent.identifiers.clone();
+                let portion = Portion { session: index, qos, retain, identifiers: identifiers.as_ref(), group };
+                session.inflight.push(sent, &self.budget);
+                let counter = self.put_due(entry, portion.due(durable, qos, DueState::Sent(packet_id), false));
+                self.wait_for(index, packet_id, counter);
+            }
+            None if conn.push_sent(&mut sent, now) => {
+                if session.is_brief() {
+                    sent.message = None;
+                    sent.identifiers = None;
+                }
+                session.inflight.push(sent, &self.budget);
+                self.counters.delivered += 1;
+            }
+            // Larger than the client takes.
+            None => {
+                if let Some(session) = durable {
+                    self.done(session, entry, DoneHow::Acknowledged);
+                }
+            }
+        }
+    }
+
+    /// The rest of gated messages whose packet ids are committed.
+    pub(super) fn deliver_deferred(&mut self, first: u64, last: u64) {
+        while let Some((&counter, _)) = self.deferred.range(first..=last).next() {
+            let Some(deferred) = self.deferred.remove(&counter) else { return };
+            let Deferred { route, stored, qos, retain, publisher, before } = deferred;
+            let scratch = std::mem::take(&mut self.scratch);
+            let mut letter = Letter::of_stored(&stored, qos, retain, scratch);
+            let mut delivery = Delivery { gated: true, late: true, before, ..Delivery::of(publisher) };
+            self.deliver(&route, &mut letter, &mut delivery);
+            self.scratch = letter.into_scratch();
+        }
+    }
+}
+
+impl Portion<'_> {
+    pub(super) fn due(&self, session: crate::model::SessionId, qos: QoS, state: DueState, prompt: bool) -> Due {
+        let identifiers = self.identifiers.cloned().unwrap_or_else(|| [].into());
+        Due { session, qos, retain: self.retain, identifiers, state, prompt }
+    }
+}
+
+impl Conn {
+    /// Appends a message to the output. False: it is larger than the client takes.
+    fn push_letter(
+        &mut self,
+        letter: &mut Letter<'_>,
+        first: u8,
+        id: Option<u16>,
+        identifiers: Option<&Arc<[u32]>>,
+        now: Mono,
+        budget: &super::output::Budget,
+    ) -> bool {
+        let extra = self.extra(letter.expires, identifiers, now);
+        let mut envelope = Envelope { version: self.version, first, id, extra, topic_known: false };
+        if self.version.is_5() {
+            if self.packet_max < u32::MAX && letter.packet_len(&envelope) + self.aliases_out.cost() > self.packet_max as usize {
+                return false;
+            }
+            (envelope.extra.alias, envelope.topic_known) = self.aliases_out.alias(letter.topic);
+        }
+        letter.push_to(&mut self.out, &envelope, budget);
+        true
+    }
+
+    /// As [`Conn::push_letter`], for a message that is kept.
+    pub(super) fn push_message(
+        &mut self,
+        message: &Rc<Stored>,
+        first: u8,
+        id: Option<u16>,
+        identifiers: Option<&Arc<[u32]>>,
+        now: Mono,
+    ) -> bool {
+        let extra = self.extra(message.expires, identifiers, now);
+        let mut envelope = Envelope { version: self.version, first, id, extra, topic_known: false };
+        if self.version.is_5() {
+            let length = envelope.packet_len(message.topic.as_bytes().len(), message.properties.len(), message.body.len());
+            if length + self.aliases_out.cost() > self.packet_max as usize {
+                return false;
+            }
+            (envelope.extra.alias, envelope.topic_known) = self.aliases_out.alias(&message.topic);
+        }
+        self.out.push_stored(message, &envelope);
+        true
+    }
+
+    /// A message in flight is written, or written again. False: it is larger than the client takes, or there is nothing of it.
+    pub(super) fn push_sent(&mut self, sent: &mut Sent, now: Mono) -> bool {
+        let Some(message) = sent.message.clone() else { return false };
+        sent.written = self.push_message(&message, sent.first, Some(sent.packet_id), sent.identifiers.as_ref(), now);
+        sent.written
+    }
+
+    fn extra<'a>(&self, expires: Option<Mono>, identifiers: Option<&'a Arc<[u32]>>, now: Mono) -> Extra<'a> {
+        if !self.version.is_5() {
+            return Extra::default();
+        }
+        // What is left, in whole seconds begun.
+        let left = |at: Mono| u32::try_from(at.since(now).as_millis().div_ceil(1_000)).unwrap_or(u32::MAX);
+        Extra { expiry: expires.map(left), alias: None, identifiers: identifiers.map_or(&[], |ids| ids) }
+    }
+}
