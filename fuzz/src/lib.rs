@@ -1,0 +1,16 @@
+//! What the fuzz targets check, as plain functions of bytes: `targets/` gives them to libFuzzer, `tests/` replays the corpus with them.
+//!
+//! Job: one module a target, with one function `check(&[u8])` that panics on a finding.
+//!
+//! The parts of the gateway are compiled from its sources instead of being linked: a target then needs only what its parts need (the codec no
+//! SQLite, no TLS), and the coverage that guides it is theirs.
+
+// The checks name the gateway's parts as its own tests do, which replay the corpus, too.
+extern crate self as tidegate;
+
+#[path = "../../src/model/mod.rs"]
+pub mod model;
+#[path = "../../src/mqtt/mod.rs"]
+pub mod mqtt;
+
+pub mod codec;

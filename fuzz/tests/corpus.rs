@@ -1,0 +1,18 @@
+//! Every input of the corpus is checked again.
+
+use std::path::Path;
+
+fn replay(target: &str, check: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    let files: Vec<_> = folder.read_dir().expect("a corpus").map(|entry| entry.expect("an entry").path()).collect();
+    assert!(!files.is_empty());
+    for file in files {
+        println!("{}", file.display());
+        check(&std::fs::read(&file).expect("an input"));
+    }
+}
+
+#[test]
+fn the_codec_takes_its_corpus() {
+    replay("codec", tidegate_fuzz::codec::check);
+}
