@@ -134,10 +134,9 @@ impl Broker {
         if qos == QoS::AtMostOnce {
             match conn {
                 Some((id, conn)) if keeps_up => {
-                    if conn.push_letter(letter, first, None, portion.identifiers, now, &self.budget) {
-                        self.counters.delivered += 1;
-                        self.mark_delivery(id);
-                    }
+                    let written = conn.push_letter(letter, first, None, portion.identifiers, now, &self.budget);
+                    self.counters.delivered += u64::from(written);
+                    self.mark_delivery(id);
                 }
                 Some(_) => self.counters.dropped_qos0 += 1,
                 None if self.limits.queue_qos0 => self.enqueue(portion, qos, entry, letter, delivery),

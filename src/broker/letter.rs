@@ -154,6 +154,11 @@ impl<'a> Letter<'a> {
         }
     }
 
+    /// Bytes that it takes where it is kept.
+    pub(super) fn kept_len(&mut self) -> usize {
+        self.topic.as_bytes().len() + self.properties.len() + self.body().len()
+    }
+
     /// Whether each receiver gets a copy of the body.
     pub(super) fn is_small(&mut self) -> bool {
         self.body().len() <= COPY_MAX

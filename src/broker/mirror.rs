@@ -9,7 +9,7 @@ use crate::model::{Change, DoneHow, Due, DueDone, EntryId, SessionId, StateChang
 impl Broker {
     /// A change for the store; its counter. `waits`: the connection that is woken when it is committed.
     pub(super) fn change(&mut self, what: StateChange, waits: Option<ConnId>) -> u64 {
-        self.put_change(what, waits.is_some(), waits)
+        self.put_change(what, waits.is_some(), 0, waits)
     }
 
     /// The session's row as it is now. Its counter; 0: it has none.
@@ -33,12 +33,13 @@ impl Broker {
 
     /// What a session is owed of an entry has come further: a packet waits for its commit.
     pub(super) fn put_due(&mut self, entry: EntryId, due: Due) -> u64 {
-        self.put_change(StateChange::Due { entry, due }, true, None)
+        self.put_change(StateChange::Due { entry, due }, true, 0, None)
     }
 
-    fn put_change(&mut self, what: StateChange, awaited: bool, waits: Option<ConnId>) -> u64 {
+    /// As [`Broker::change`]; `held`: bytes that are kept in memory until it is committed, which count as unsecured.
+    pub(super) fn put_change(&mut self, what: StateChange, awaited: bool, held: usize, waits: Option<ConnId>) -> u64 {
         let change = Change { id: EntryId::ZERO, awaited, at: self.now.mono, at_wall: self.now.wall, what };
-        self.owed.change(change, waits)
+        self.owed.change(change, held, waits)
     }
 
     /// The session needs the entry no more.

@@ -104,11 +104,11 @@ impl Owed {
         self.take(cost, waits)
     }
 
-    /// As [`Owed::give`]. What a change of state costs is bounded by what it changes.
-    pub(super) fn change(&mut self, mut change: Change, waits: Option<ConnId>) -> u64 {
+    /// As [`Owed::give`]; `held`: bytes that are kept elsewhere until it is secured.
+    pub(super) fn change(&mut self, mut change: Change, held: usize, waits: Option<ConnId>) -> u64 {
         change.id = self.next_id();
         self.pending.push_back(Put::Change(change));
-        self.take(CHANGE_COST, waits)
+        self.take(CHANGE_COST + held, waits)
     }
 
     pub(super) fn done(&mut self, done: DueDone) {

@@ -244,7 +244,8 @@ impl Broker {
             };
             self.owed.give(entry, keep.waits)
         } else if let Some((session, packet_id)) = keep.received {
-            self.change(StateChange::Received { session, packet_id }, keep.waits)
+            let held = letter.kept_len();
+            self.put_change(StateChange::Received { session, packet_id }, true, held, keep.waits)
         } else {
             0
         };

@@ -4,7 +4,9 @@ mod acks;
 mod mutations;
 mod pressure;
 mod protocol;
+mod qos2;
 mod sessions;
+mod wire5;
 
 use std::collections::HashMap;
 use std::io::IoSlice;
@@ -168,8 +170,8 @@ impl Bench {
         while self.broker.publish_wills(now) {}
     }
 
-    /// Packets that came to the client, as lines; writes of any size.
-    fn take(&mut self, id: ConnId) -> Vec<String> {
+    /// Bytes that came to the client; written in pieces.
+    fn raw(&mut self, id: ConnId) -> Vec<u8> {
         let mut bytes = Vec::new();
         while let Some(out) = self.broker.output(id).filter(|out| out.waiting() > 0) {
             let mut slices = [IoSlice::new(&[]); SLICES];
@@ -180,6 +182,12 @@ impl Bench {
             self.broker.written(id, part.len(), now);
             self.resume();
         }
+        bytes
+    }
+
+    /// Packets that came to the client, as lines.
+    fn take(&mut self, id: ConnId) -> Vec<String> {
+        let bytes = self.raw(id);
         let mut lines = self.early.remove(&id).unwrap_or_default();
         let mut rest = &bytes[..];
         while let Some(frame) = split(rest, usize::MAX).expect("the broker's packets are whole") {
