@@ -107,3 +107,6 @@ pub mod kind {
     /// 5.0 only.
     pub const AUTH: u8 = 15;
 }
+
+#[cfg(test)]
+mod tests;
