@@ -42,6 +42,12 @@ pub fn thread_cpu() -> Duration {
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
+/// Time since this boot of the machine, with the time that it slept.
+pub fn since_boot() -> Duration {
+    let time = rustix::time::clock_gettime(ClockId::Boottime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
 /// Waits until `deadline` by tokio's timer, which is up to 1.1 ms late.
 pub async fn sleep_until(deadline: Mono) {
     tokio::time::sleep_until((anchor() + Duration::from_nanos(deadline.as_nanos())).into()).await;

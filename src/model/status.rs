@@ -115,6 +115,13 @@ pub struct OutboxStatus {
     pub rows: u64,
     pub failed_commits: u64,
     pub dead_letters: u64,
+    /// Messages that sessions lost, each for one session, because their queue was full or their row was damaged (outbox.md 11). Ever, in this
+    /// store.
+    #[serde(default)]
+    pub lost: u64,
+    /// Messages that expired before a session or an upstream had them, since the start.
+    #[serde(default)]
+    pub expired: u64,
     pub queues: Vec<QueueStatus>,
     /// Sentences that want a person, each with what to do.
     pub alarms: Vec<String>,

@@ -61,10 +61,35 @@ pub struct Receiver {
     pub oldest: Option<Mono>,
 }
 
+/// All receivers.
+#[derive(Debug, Clone, Copy)]
+pub struct Receivers<'a> {
+    pub upstreams: &'a [Receiver],
+    /// [`Receiver::p95`] of all prompt sessions together. Whether one is prompt the broker says, entry by entry.
+    pub sessions: Option<Duration>,
+}
+
+/// Whom an entry waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Claims {
+    /// As [`UpstreamSet::bits`].
+    pub upstreams: u32,
+    /// Prompt sessions.
+    pub sessions: bool,
+    /// A commit: it is due at once.
+    pub commit: bool,
+}
+
+impl Claims {
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// Entries in memory that are in no commit, by whom they wait for and whether a promise hangs on them.
 #[derive(Debug, Default)]
 pub struct Waiting {
-    groups: BTreeMap<(u32, bool), Group>,
+    groups: BTreeMap<(Claims, bool), Group>,
     len: usize,
 }
 
@@ -77,12 +102,12 @@ struct Waiter {
 }
 
 impl Waiting {
-    pub fn insert(&mut self, id: EntryId, owed: UpstreamSet, awaited: bool, accepted: Mono, cost: usize) {
-        self.len += usize::from(self.groups.entry((owed.bits(), awaited)).or_default().insert(id, Waiter { accepted, cost }).is_none());
+    pub fn insert(&mut self, id: EntryId, claims: Claims, awaited: bool, accepted: Mono, cost: usize) {
+        self.len += usize::from(self.groups.entry((claims, awaited)).or_default().insert(id, Waiter { accepted, cost }).is_none());
     }
 
-    pub fn remove(&mut self, id: EntryId, owed: UpstreamSet, awaited: bool) {
-        let key = (owed.bits(), awaited);
+    pub fn remove(&mut self, id: EntryId, claims: Claims, awaited: bool) {
+        let key = (claims, awaited);
         if let Some(group) = self.groups.get_mut(&key) {
             self.len -= usize::from(group.remove(&id).is_some());
             if group.is_empty() {
@@ -103,11 +128,11 @@ impl Waiting {
 /// What is due besides entries, and what else bears on the decision.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Besides {
-    /// Dead letters that wait for their row, and since when the oldest that a promise hangs on, or none, waits.
-    pub dead_letters: usize,
-    pub dead_awaited: Option<Mono>,
-    pub dead_quiet: Option<Mono>,
-    /// Most stored rows that became done in one queue since its cursor was stored, and since when.
+    /// Dead letters and changes of sessions that wait for their commit, and since when the oldest that a promise hangs on, or none, waits.
+    pub others: usize,
+    pub awaited: Option<Mono>,
+    pub quiet: Option<Mono>,
+    /// Most stored rows that became done in one queue since its cursor was stored, or for sessions, and since when.
     pub progress: u64,
     pub progress_since: Option<Mono>,
     /// Nothing waits for a batch to fill.
@@ -147,11 +172,11 @@ impl Rule {
     }
 
     /// Whether to start a commit, the writer being idle. Takes a token when one is what lets it start.
-    pub fn decide(&mut self, waiting: &Waiting, receivers: &[Receiver], besides: &Besides, now: Mono) -> Decision {
+    pub fn decide(&mut self, waiting: &Waiting, receivers: Receivers<'_>, besides: &Besides, now: Mono) -> Decision {
         let due = self.due(waiting, receivers, besides.drain, now, self.limits.commit_rows, self.limits.commit_bytes);
-        let rows = due.ids.len() + besides.dead_letters;
-        let awaited = earliest(due.awaited, besides.dead_awaited);
-        let quiet = earliest(due.quiet, besides.dead_quiet);
+        let rows = due.ids.len() + besides.others;
+        let awaited = earliest(due.awaited, besides.awaited);
+        let quiet = earliest(due.quiet, besides.quiet);
         let progress = besides.progress_since.map(|since| since + PROGRESS_EVERY);
         if rows >= self.limits.commit_rows
             || due.bytes >= self.limits.commit_bytes
@@ -180,11 +205,11 @@ impl Rule {
     }
 
     /// The due entries, oldest first, until one of the limits is met (one entry passes any limit of bytes).
-    pub fn due(&self, waiting: &Waiting, receivers: &[Receiver], drain: bool, now: Mono, rows_max: usize, bytes_max: usize) -> Due {
+    pub fn due(&self, waiting: &Waiting, receivers: Receivers<'_>, drain: bool, now: Mono, rows_max: usize, bytes_max: usize) -> Due {
         let mut due = Due::default();
         let mut found: Vec<(EntryId, usize)> = Vec::new();
-        for (&(owed, awaited), group) in &waiting.groups {
-            let patience = if drain { Patience::NONE } else { self.patience(UpstreamSet::from_bits(owed), receivers, now) };
+        for (&(claims, awaited), group) in &waiting.groups {
+            let patience = if drain { Patience::NONE } else { self.patience(claims, receivers, now) };
             let before = found.len();
             let mut bytes = 0;
             for (&id, waiter) in group.iter().take(rows_max) {
@@ -219,18 +244,24 @@ impl Rule {
         due
     }
 
-    /// How long the entries that wait for exactly `owed` may wait before they are due.
-    fn patience(&self, owed: UpstreamSet, receivers: &[Receiver], now: Mono) -> Patience {
+    /// How long the entries that wait for exactly these may wait before they are due.
+    fn patience(&self, claims: Claims, receivers: Receivers<'_>, now: Mono) -> Patience {
         let mut all = Patience { wait: WAIT_MIN.min(self.limits.ack_wait), until: Mono::from_nanos(u64::MAX), stored: None, none: false };
-        for UpstreamId(upstream) in owed.iter() {
-            let Some(receiver) = receivers.get(usize::from(upstream)) else { return Patience::NONE };
+        let slow = |p95: Option<Duration>| p95.is_some_and(|p95| p95 > self.limits.ack_wait);
+        let wait = |p95: Option<Duration>| p95.map_or(self.limits.ack_wait, |p95| (p95 * 2).min(self.limits.ack_wait));
+        if claims.commit || claims.sessions && slow(receivers.sessions) {
+            return Patience::NONE;
+        }
+        if claims.sessions {
+            all.wait = all.wait.max(wait(receivers.sessions));
+        }
+        for UpstreamId(upstream) in UpstreamSet::from_bits(claims.upstreams).iter() {
+            let Some(receiver) = receivers.upstreams.get(usize::from(upstream)) else { return Patience::NONE };
             let until = receiver.oldest.map_or(Mono::from_nanos(u64::MAX), |oldest| oldest + PROMPT_AGE_MAX);
-            let slow = receiver.p95.is_some_and(|p95| p95 > self.limits.ack_wait);
-            if !receiver.connected || slow || now >= until {
+            if !receiver.connected || slow(receiver.p95) || now >= until {
                 return Patience::NONE;
             }
-            let wait = receiver.p95.map_or(self.limits.ack_wait, |p95| (p95 * 2).min(self.limits.ack_wait));
-            all.wait = all.wait.max(wait);
+            all.wait = all.wait.max(wait(receiver.p95));
             all.until = all.until.min(until);
             all.stored = earliest(all.stored, receiver.stored);
         }

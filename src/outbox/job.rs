@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{Entry, EntryId, Start, Wall};
+use crate::model::{Change, Entry, EntryId, Mono, Now, Restored, SessionId, Start, Wall};
 
 /// An upstream's place in `entry.mask`. It belongs to a name for good (outbox.md 7), so it outlives the order of the site's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,7 +39,14 @@ pub enum Job {
 /// One transaction.
 #[derive(Debug, Default)]
 pub struct Batch {
+    /// What "now" is for whatever expires.
+    pub now: Now,
+    /// In the order of ids, as the changes are; both are carried out as one row of ids.
     pub rows: Vec<Row>,
+    pub changes: Vec<Change>,
+    /// What sessions are done with, after all changes. An entry goes with the last that is due of it, unless an upstream is owed it.
+    pub removed: Vec<(EntryId, SessionId)>,
+    pub losses: Vec<Loss>,
     pub dead_letters: Vec<DeadLetter>,
     /// All that the queue of this bit is owed up to here is done.
     pub cursors: Vec<(Bit, EntryId)>,
@@ -55,8 +62,26 @@ pub struct Batch {
 pub struct Row {
     /// The bits of the upstreams that were still owed it when the row was written.
     pub mask: u32,
-    /// Of a row that was read, `owed` is empty: the ledger translates `mask`.
+    /// `due` are the sessions that were still owed it. Of a row that was read, `owed` and `due` are empty: the ledger translates `mask`.
     pub entry: Entry,
+}
+
+impl Row {
+    /// Somebody is owed the message itself; else only what hangs on it is written.
+    pub fn is_owed(&self) -> bool {
+        self.mask != 0 || !self.entry.due.is_empty()
+    }
+}
+
+/// Messages that one session lost (outbox.md 11): from `first` to `last`, not necessarily all of those.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Loss {
+    pub session: SessionId,
+    pub first: EntryId,
+    pub last: EntryId,
+    pub count: u64,
+    pub cause: &'static str,
+    pub at: Wall,
 }
 
 #[derive(Debug, Clone)]
@@ -88,6 +113,8 @@ pub struct Read {
     pub entries: usize,
     /// Sum of [`Entry::cost`]; at least one entry comes, however large.
     pub bytes: usize,
+    /// What "now" is for whatever expires.
+    pub now: Mono,
 }
 
 #[derive(Debug)]
@@ -144,6 +171,10 @@ pub struct Opened {
     pub gone: Vec<StoredQueue>,
     pub usage: Usage,
     pub dead_letters: u64,
+    /// Sessions and what hangs on them, in the order that [`Restored`] promises.
+    pub restored: Vec<Restored>,
+    /// Messages of sessions that were ever lost.
+    pub lost: u64,
     /// There is no file to use.
     pub diskless: bool,
     /// Sentences that want a person.

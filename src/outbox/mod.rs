@@ -18,10 +18,13 @@ pub mod job;
 pub mod ledger;
 mod queue;
 pub mod recover;
+mod restore;
 mod schema;
 pub mod store;
+mod system;
 mod task;
 mod thread;
+pub mod times;
 
 #[cfg(test)]
 mod tests;
@@ -52,6 +55,7 @@ pub struct Options {
     pub commits_per_second: f64,
     pub progress_rows: u64,
     pub wal_max_bytes: u64,
+    pub trust: ClockTrust,
     /// In the order of the site's file: [`crate::model::UpstreamId`] is the index. At most [`crate::model::UpstreamSet::MAX`].
     pub upstreams: Vec<Arc<str>>,
 }
@@ -70,9 +74,20 @@ impl Options {
             commits_per_second: 6.0,
             progress_rows: 4_096,
             wal_max_bytes: 4 << 20,
+            trust: ClockTrust::Auto,
             upstreams,
         }
     }
+}
+
+/// Whether the wall clock may be relied on over a time without power (outbox.md 17).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClockTrust {
+    /// While systemd-timesyncd says that it is synchronised.
+    #[default]
+    Auto,
+    Always,
+    Never,
 }
 
 /// How the outbox is joined to the rest.

@@ -21,10 +21,11 @@ use rusqlite::{Connection, OpenFlags, params};
 
 use super::claim::{Claim, beside};
 use super::job::{Bit, Opened, StoredQueue, Trouble, Usage};
-use super::schema;
 use super::store::{self, File};
+use super::times::{Moment, Times, When};
+use super::{ClockTrust, restore, schema};
 use crate::faults;
-use crate::model::{EntryId, Start, UpstreamSet};
+use crate::model::{EntryId, Mono, Start, UpstreamSet};
 
 /// Starts that are remembered, for receivers that remember an epoch.
 const STARTS_KEPT: u32 = 10_000;
@@ -32,7 +33,9 @@ const STARTS_KEPT: u32 = 10_000;
 const ASIDE_MAX: u32 = 1_000;
 
 /// Opens the store at `path` for these upstreams, in the order of the site's file. Whatever it is like, there is something to go on with.
-pub fn open(path: &Path, upstreams: &[Arc<str>], Claim(lock): Claim) -> (File, Opened) {
+///
+/// `moment`: what the system says of the time now, and `trust` of that its clock is to be trusted later on.
+pub fn open(path: &Path, upstreams: &[Arc<str>], Claim(lock): Claim, moment: &Moment, trust: ClockTrust) -> (File, Opened) {
     let nonce = nonce();
     let mut alarms = Vec::new();
     let lock = match lock {
@@ -43,9 +46,9 @@ pub fn open(path: &Path, upstreams: &[Arc<str>], Claim(lock): Claim) -> (File, O
         set_aside(path, "damaged", &mut alarms);
     }
     loop {
-        match open_file(path, upstreams, nonce, &mut alarms) {
-            Ok((db, opened)) => {
-                let file = File { db: Some(db), lock: Some(lock) };
+        match open_file(path, upstreams, nonce, moment, &mut alarms) {
+            Ok((db, times, opened)) => {
+                let file = File { db: Some(db), lock: Some(lock), times, trust, looked: moment.now.mono };
                 return (file, Opened { alarms, ..opened });
             }
             Err(OpenError::Damaged(why)) => {
@@ -97,10 +100,12 @@ fn diskless(path: &Path, upstreams: &[Arc<str>], nonce: u32, mut alarms: Vec<Str
         gone: Vec::new(),
         usage: Usage::default(),
         dead_letters: 0,
+        restored: Vec::new(),
+        lost: 0,
         diskless: true,
         alarms,
     };
-    (File { db: None, lock: None }, opened)
+    (File { db: None, lock: None, times: Times::default(), trust: ClockTrust::Never, looked: Mono::ZERO }, opened)
 }
 
 /// Moves the file and its WAL to a free name. They belong together: the file's WAL moves last, and a WAL without a file is moved aside
@@ -146,7 +151,9 @@ impl From<rusqlite::Error> for OpenError {
     }
 }
 
-fn open_file(path: &Path, upstreams: &[Arc<str>], nonce: u32, alarms: &mut Vec<String>) -> Result<(Connection, Opened), OpenError> {
+type OpenedFile = (Connection, Times, Opened);
+
+fn open_file(path: &Path, upstreams: &[Arc<str>], nonce: u32, moment: &Moment, alarms: &mut Vec<String>) -> Result<OpenedFile, OpenError> {
     if !path.exists() && beside(path, "-wal").exists() {
         let orphan = (1..=ASIDE_MAX).map(|n| beside(path, &format!(".orphan-{n}-wal"))).find(|name| !name.exists());
         let moved = orphan.ok_or(io::ErrorKind::AlreadyExists.into()).and_then(|name| fs::rename(beside(path, "-wal"), name));
@@ -162,22 +169,22 @@ fn open_file(path: &Path, upstreams: &[Arc<str>], nonce: u32, alarms: &mut Vec<S
     // file, for which a full disk has no room.
     db.pragma_update(None, "locking_mode", "exclusive")?;
     // Everything that is prepared again and again, and some to spare.
-    db.set_prepared_statement_cache_capacity(32);
+    db.set_prepared_statement_cache_capacity(64);
     let schema = schema_of(&db)?;
     if schema > schema::MIGRATIONS.len() as i64 {
         return Err(OpenError::Newer(schema));
     }
     schema::set_pragmas(&db, schema == 0)?;
     let told = alarms.len();
-    let opened = match begin(&mut db, schema, upstreams, nonce, alarms, true) {
+    let (times, opened) = match begin(&mut db, schema, upstreams, nonce, moment, alarms, true) {
         Err(OpenError::Full(why)) if schema > 0 => {
             tracing::error!(path = %path.display(), why, "the store has no space for this start; what it holds is sent");
             alarms.truncate(told);
-            begin(&mut db, schema, upstreams, nonce, alarms, false)?
+            begin(&mut db, schema, upstreams, nonce, moment, alarms, false)?
         }
         begun => begun?,
     };
-    Ok((db, opened))
+    Ok((db, times, opened))
 }
 
 /// The first transaction. If it is not to write, it can only be done where the file knows all upstreams as they are.
@@ -186,19 +193,34 @@ fn begin(
     schema: i64,
     upstreams: &[Arc<str>],
     nonce: u32,
+    moment: &Moment,
     alarms: &mut Vec<String>,
     write: bool,
-) -> Result<Opened, OpenError> {
+) -> Result<(Times, Opened), OpenError> {
     let transaction = db.transaction()?;
     migrate(&transaction, schema)?;
     let last = EntryId::from_i64(number(&transaction, "SELECT ifnull(max(id), 0) FROM entry")?);
-    let start = next_start(&transaction, nonce, last)?;
+    // A session's id is one of the same counter.
+    let session = EntryId::from_i64(number(&transaction, "SELECT ifnull(max(id), 0) FROM session")?);
+    let start = next_start(&transaction, nonce, last.max(session))?;
     let mut starts = known_starts(&transaction)?;
     starts.push(start);
+    let times = Times::new(schema::boots(&transaction)?, moment);
     if write {
         write_start(&transaction, start)?;
+        times.boot().map_or(Ok(()), |boot| schema::write_boot(&transaction, boot))?;
     }
     let (queues, gone) = match_upstreams(&transaction, upstreams, last, alarms)?;
+    let cursors: Vec<(Bit, EntryId)> = queues.iter().map(|queue| (queue.bit, queue.cursor)).collect();
+    let found = restore::find(&transaction, &cursors, When { times: &times, now: moment.now.mono })?;
+    if found.damaged > 0 {
+        let (rows, path) = (found.damaged, transaction.path().unwrap_or_default());
+        alarms.push(format!("{rows} rows of sessions or retained messages in {path} were damaged and are lost: check the disk"));
+    }
+    if write && !found.is_whole() {
+        found.tidy(&transaction, moment.now.wall)?;
+    }
+    let lost = schema::lost_so_far(&transaction)?;
     transaction.commit()?;
     if write {
         // What follows counts on a WAL that is empty: online, nothing is written for as long as receivers answer in time.
@@ -207,7 +229,8 @@ fn begin(
     let dead_letters = number(db, "SELECT count(*) FROM dead_letter")?;
     let usage = store::usage(db)?;
     let dead_letters = u64::try_from(dead_letters).unwrap_or(0);
-    Ok(Opened { start, starts, last, queues, gone, usage, dead_letters, diskless: false, alarms: Vec::new() })
+    let restored = found.restored;
+    Ok((times, Opened { start, starts, last, queues, gone, usage, dead_letters, restored, lost, diskless: false, alarms: Vec::new() }))
 }
 
 fn number(db: &Connection, query: &str) -> rusqlite::Result<i64> {
@@ -388,8 +411,10 @@ mod tests {
         let path = folder.path().join("store.db");
         let names = |names: &[&str]| names.iter().map(|name| Arc::from(*name)).collect::<Vec<Arc<str>>>();
         let upstreams = names(&["a", "b"]);
-        drop(open(&path, &upstreams, claim(&path).expect("free")));
-        let (file, before) = open(&path, &upstreams, claim(&path).expect("free"));
+        let moment = super::super::system::moment(ClockTrust::Never);
+        let open = |upstreams| open(&path, upstreams, claim(&path).expect("free"), &moment, ClockTrust::Never);
+        drop(open(&upstreams));
+        let (file, before) = open(&upstreams);
         assert_eq!(before.start.epoch, 2);
         let mut db = file.db.expect("a connection");
         db.pragma_update(None, "query_only", true).expect("it is set");
@@ -397,10 +422,10 @@ mod tests {
         for (upstreams, starts) in
             [(&upstreams, true), (&names(&["b", "a"]), true), (&names(&["a", "new"]), false), (&names(&["a"]), false)]
         {
-            let opened = begin(&mut db, version, upstreams, 7, &mut Vec::new(), false).ok();
-            let epoch = opened.as_ref().map(|opened| opened.start.epoch);
+            let opened = begin(&mut db, version, upstreams, 7, &moment, &mut Vec::new(), false).ok();
+            let epoch = opened.as_ref().map(|(_, opened)| opened.start.epoch);
             assert_eq!(epoch, starts.then_some(3), "{upstreams:?}");
-            for queue in opened.into_iter().flat_map(|opened| opened.queues) {
+            for queue in opened.into_iter().flat_map(|(_, opened)| opened.queues) {
                 assert!(before.queues.contains(&queue), "{queue:?}");
             }
         }

@@ -1,5 +1,7 @@
 //! The outbox's loop: events in, [`Ledger::apply`], effects out. On the main thread; it never waits for the disk.
 
+use std::collections::{BTreeMap, VecDeque};
+
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::claim::Claim;
@@ -10,7 +12,7 @@ use super::thread::{self, Handle};
 use super::{Error, Links, Options};
 use crate::clock;
 use crate::faults::{self, PartFault};
-use crate::model::{BridgeToOutbox, IdRange, Mono, OutboxToBroker, Phase, Start, ToOutbox, UpstreamId, UpstreamSet};
+use crate::model::{BridgeToOutbox, IdRange, Mono, OutboxToBroker, Phase, Restored, Start, ToOutbox, UpstreamId, UpstreamSet};
 
 /// Messages of one link that are taken in one turn; the rest waits for the next.
 const EVENTS_A_TURN: usize = 256;
@@ -20,7 +22,7 @@ const EVENTS_A_TURN: usize = 256;
 /// # Errors
 /// The store's thread ended.
 pub async fn run(options: Options, claim: Claim, links: Links) -> Result<(), Error> {
-    let store = thread::spawn(options.path.clone(), options.upstreams.clone(), claim, links.store_heartbeat.clone());
+    let store = thread::spawn(options.path.clone(), options.upstreams.clone(), claim, options.trust, links.store_heartbeat.clone());
     let store = store.map_err(|_| Error::StoreEnded)?;
     let path = options.path.clone();
     let ledger = Ledger::new(options, clock::mono());
@@ -108,10 +110,12 @@ impl Task {
 
     /// Does what the ledger wants. Returns when to take the next turn at the latest.
     fn act(&mut self) -> Result<Option<Mono>, Error> {
-        let Effects { started, secured, full, pages, job, wake } = self.ledger.effects(clock::now());
+        let Effects { restored, started, links: upstream_links, secured, full, pages, job, wake } = self.ledger.effects(clock::now());
         if let Some(start) = started {
             tracing::info!(epoch = start.epoch, "the outbox is open");
         }
+        self.notices.restored.extend(restored);
+        self.notices.links.extend(upstream_links);
         self.notices.started = started.or(self.notices.started);
         self.notices.full = full.or(self.notices.full);
         self.notices.secured.extend(secured);
@@ -149,19 +153,29 @@ fn last_words(links: &mut Links, ledger: &mut Ledger) {
 /// What the broker is to be told and has no room for yet. Ranges gather here, at most one for each entry that it waits for.
 #[derive(Debug, Default)]
 struct Notices {
+    /// Before anything else.
+    restored: VecDeque<Vec<Restored>>,
     started: Option<Start>,
+    /// As each is now.
+    links: BTreeMap<UpstreamId, bool>,
     full: Option<UpstreamSet>,
     secured: Vec<IdRange>,
 }
 
 impl Notices {
     fn is_empty(&self) -> bool {
-        self.started.is_none() && self.full.is_none() && self.secured.is_empty()
+        self.restored.is_empty() && self.started.is_none() && self.links.is_empty() && self.full.is_none() && self.secured.is_empty()
     }
 
     fn next(&mut self) -> Option<OutboxToBroker> {
+        if let Some(page) = self.restored.pop_front() {
+            return Some(OutboxToBroker::Restored(page));
+        }
         if let Some(start) = self.started.take() {
             return Some(OutboxToBroker::Started(start));
+        }
+        if let Some((upstream, up)) = self.links.pop_first() {
+            return Some(OutboxToBroker::Link { upstream, up });
         }
         if let Some(full) = self.full.take() {
             return Some(OutboxToBroker::Full(full));

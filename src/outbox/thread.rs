@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 
 use super::claim::Claim;
 use super::job::{Job, Report};
-use super::recover;
 use super::store::File;
+use super::{ClockTrust, recover, system};
 use crate::clock;
 use crate::faults::{self, PartFault};
 use crate::stats::Heartbeat;
@@ -31,11 +31,11 @@ pub struct Handle {
 ///
 /// # Errors
 /// The system's, if it has no thread to give.
-pub fn spawn(path: PathBuf, upstreams: Vec<Arc<str>>, claim: Claim, heartbeat: Heartbeat) -> std::io::Result<Handle> {
+pub fn spawn(path: PathBuf, upstreams: Vec<Arc<str>>, claim: Claim, trust: ClockTrust, heartbeat: Heartbeat) -> std::io::Result<Handle> {
     let (jobs, job_receiver) = sync_channel(JOBS);
     let (report_sender, reports) = mpsc::channel(REPORTS);
     let body = move || {
-        let (file, opened) = recover::open(&path, &upstreams, claim);
+        let (file, opened) = recover::open(&path, &upstreams, claim, &system::moment(trust), trust);
         if report_sender.blocking_send(Report::Opened(opened)).is_ok() {
             serve(file, &job_receiver, &report_sender, &heartbeat);
         }

@@ -11,7 +11,7 @@ use tidegate::outbox::Options;
 use tidegate::outbox::job::{Job, Report, Trouble};
 use tidegate::outbox::ledger::{Effects, Event, Ledger};
 
-use super::disk::{Disk, Model};
+use super::disk::{Disk, Model, moment};
 use super::random::Random;
 
 const DEAD: u8 = 0;
@@ -37,8 +37,8 @@ impl Gateway {
     fn start(mut disk: Disk) -> Self {
         let mut random = Random::new(1);
         let names: Vec<Arc<str>> = vec!["dead".into(), "live".into()];
-        let opened = disk.open(&names, &mut random);
         let now = Now { mono: Mono::from_millis(1), wall: Wall(1) };
+        let opened = disk.open(&names, &moment(now), &mut random);
         let start = opened.start;
         let mut ledger = Ledger::new(Options::new("case".into(), names), now.mono);
         ledger.apply(Event::Store(Report::Opened(opened)), now);
@@ -55,7 +55,7 @@ impl Gateway {
     }
 
     fn turn(&mut self) {
-        let Effects { started: _, secured, full: _, pages, job, wake } = self.ledger.effects(self.now);
+        let Effects { secured, pages, job, wake, .. } = self.ledger.effects(self.now);
         self.secured.extend(secured);
         for (upstream, page) in pages {
             self.got[usize::from(upstream.0)].extend(page.entries.iter().map(|entry| entry.id));

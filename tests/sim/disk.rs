@@ -5,11 +5,12 @@ use std::ops::Bound::{Excluded, Included};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tidegate::model::{EntryId, Start, Wall};
-use tidegate::outbox::claim;
+use tidegate::model::{EntryId, Mono, Now, Start, Wall};
 use tidegate::outbox::job::{Batch, Bit, Count, Job, Opened, Read, Report, Row, StoredQueue, Trim, Usage};
 use tidegate::outbox::recover;
 use tidegate::outbox::store::File;
+use tidegate::outbox::times::Moment;
+use tidegate::outbox::{ClockTrust, claim};
 
 use super::random::Random;
 
@@ -24,13 +25,13 @@ impl Disk {
         Self::Real { folder: tempfile::tempdir().expect("a folder"), file: None }
     }
 
-    pub fn open(&mut self, upstreams: &[Arc<str>], random: &mut Random) -> Opened {
+    pub fn open(&mut self, upstreams: &[Arc<str>], moment: &Moment, random: &mut Random) -> Opened {
         match self {
             Self::Model(model) => model.open(upstreams, random),
             Self::Real { folder, file } => {
                 *file = None;
                 let claim = claim(&path(folder)).expect("nobody else holds it");
-                let (opened_file, opened) = recover::open(&path(folder), upstreams, claim);
+                let (opened_file, opened) = recover::open(&path(folder), upstreams, claim, moment, ClockTrust::Never);
                 *file = Some(opened_file);
                 opened
             }
@@ -54,6 +55,11 @@ impl Disk {
             }
         }
     }
+}
+
+/// In a boot that began with the simulation.
+pub fn moment(now: Now) -> Moment {
+    Moment { now, boot: "sim".into(), since_boot: now.mono.since(Mono::ZERO), trusted: false }
 }
 
 fn path(folder: &tempfile::TempDir) -> PathBuf {
@@ -94,6 +100,8 @@ impl Model {
             gone: gone.map(|(name, bit)| queue(name, *bit)).collect(),
             usage: self.usage(),
             dead_letters: self.dead_letters.len() as u64,
+            restored: Vec::new(),
+            lost: 0,
             diskless: false,
             alarms: Vec::new(),
         }

@@ -11,7 +11,7 @@ use tidegate::outbox::Options;
 use tidegate::outbox::job::{Job, Opened, Report, Trouble};
 use tidegate::outbox::ledger::{Effects, Event, Ledger};
 
-use super::disk::{Disk, Model};
+use super::disk::{Disk, Model, moment};
 use super::random::Random;
 use super::upstream::{Bridge, Sink};
 
@@ -125,7 +125,7 @@ pub fn run(plan: Plan) -> Outcomes {
 
 fn live(number: u64, disk: &mut Disk, now: Now, random: &mut Random, present: Vec<usize>) -> Life {
     let upstreams: Vec<Arc<str>> = present.iter().map(|n| Arc::from(NAMES[*n])).collect();
-    let opened: Opened = disk.open(&upstreams, random);
+    let opened: Opened = disk.open(&upstreams, &moment(now), random);
     let start = opened.start;
     let bits = opened.queues.iter().map(|queue| queue.bit.mask()).collect();
     let mut options = Options::new("sim".into(), upstreams);
@@ -432,7 +432,7 @@ impl World {
         self.nobody_waits_long();
         loop {
             self.pull();
-            let Effects { started: _, secured, full, pages, job, wake } = self.life.ledger.effects(self.now);
+            let Effects { secured, full, pages, job, wake, .. } = self.life.ledger.effects(self.now);
             self.life.full = full.unwrap_or(self.life.full);
             self.secured(&secured);
             let again = !pages.is_empty();

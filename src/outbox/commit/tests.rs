@@ -14,6 +14,14 @@ fn limits() -> Limits {
     }
 }
 
+const fn owed_to(upstreams: u32) -> Claims {
+    Claims { upstreams, sessions: false, commit: false }
+}
+
+const fn only(upstreams: &[Receiver]) -> Receivers<'_> {
+    Receivers { upstreams, sessions: None }
+}
+
 const AWAY: Receiver = Receiver { connected: false, p95: None, stored: None, oldest: None };
 const UNKNOWN: Receiver = Receiver { connected: true, ..AWAY };
 const FAST: Receiver = Receiver { p95: Some(MS_10), ..UNKNOWN };
@@ -24,13 +32,13 @@ fn waiting(entries: &[(u64, u32, bool, usize)]) -> Waiting {
     let mut waiting = Waiting::default();
     for (n, &(accepted, owed, awaited, cost)) in entries.iter().enumerate() {
         let id = EntryId::new(1, n as u64 + 1);
-        waiting.insert(id, UpstreamSet::from_bits(owed), awaited, Mono::from_millis(accepted), cost);
+        waiting.insert(id, owed_to(owed), awaited, Mono::from_millis(accepted), cost);
     }
     waiting
 }
 
 /// When the first commit starts, in ms from 0, and how many rows it has; `None` if none does within a minute.
-fn first_commit(rule: &mut Rule, waiting: &Waiting, receivers: &[Receiver], besides: &Besides) -> Option<(u64, usize)> {
+fn first_commit(rule: &mut Rule, waiting: &Waiting, receivers: Receivers<'_>, besides: &Besides) -> Option<(u64, usize)> {
     let mut now = Mono::ZERO;
     loop {
         match rule.decide(waiting, receivers, besides, now) {
@@ -77,7 +85,7 @@ fn a_commit_starts_at_the_first_of_its_triggers() {
         row("what is not owed needs nothing", &[], &[AWAY], None),
     ] {
         let mut rule = Rule::new(limits(), Mono::ZERO);
-        assert_eq!(first_commit(&mut rule, &waiting, &receivers, &Besides::default()), expected, "{what}");
+        assert_eq!(first_commit(&mut rule, &waiting, only(&receivers), &Besides::default()), expected, "{what}");
     }
 }
 
@@ -86,9 +94,9 @@ fn without_a_token_a_promise_waits_for_the_next_and_at_most_ack_delay() {
     for (per_second, expected) in [(6.0, 166), (2.0, 200), (0.0, 200)] {
         let mut rule = Rule::new(Limits { commits_per_second: per_second, ..limits() }, Mono::ZERO);
         let waiting = waiting(&[(0, 1, true, 100)]);
-        let burst = (0..30).filter(|_| rule.decide(&waiting, &[AWAY], &Besides::default(), Mono::ZERO) == Decision::Commit).count();
+        let burst = (0..30).filter(|_| rule.decide(&waiting, only(&[AWAY]), &Besides::default(), Mono::ZERO) == Decision::Commit).count();
         assert_eq!(burst, 20, "the burst");
-        assert_eq!(first_commit(&mut rule, &waiting, &[AWAY], &Besides::default()).map(|(at, _)| at), Some(expected), "{per_second}");
+        assert_eq!(first_commit(&mut rule, &waiting, only(&[AWAY]), &Besides::default()).map(|(at, _)| at), Some(expected), "{per_second}");
     }
 }
 
@@ -96,7 +104,7 @@ fn without_a_token_a_promise_waits_for_the_next_and_at_most_ack_delay() {
 fn an_ack_moves_the_deadline_on_to_the_oldest_that_still_waits() {
     let mut rule = Rule::new(limits(), Mono::ZERO);
     let mut all = Waiting::default();
-    let owed = UpstreamSet::from_bits(1);
+    let owed = owed_to(1);
     for n in 0..1_000 {
         let now = Mono::from_millis(n * 10);
         all.insert(EntryId::new(1, n + 1), owed, true, now, 100);
@@ -104,7 +112,7 @@ fn an_ack_moves_the_deadline_on_to_the_oldest_that_still_waits() {
         if n >= 5 {
             all.remove(EntryId::new(1, n - 4), owed, true);
         }
-        assert!(matches!(rule.decide(&all, &[FAST], &Besides::default(), now), Decision::Wait(Some(_))), "at {now:?}");
+        assert!(matches!(rule.decide(&all, only(&[FAST]), &Besides::default(), now), Decision::Wait(Some(_))), "at {now:?}");
     }
     assert!(!all.is_empty());
 }
@@ -116,14 +124,14 @@ fn progress_dead_letters_and_the_drain_have_their_own_triggers() {
     for (what, besides, entries, expected) in [
         ("progress alone", Besides { progress: 1, progress_since: since, ..besides() }, 0, Some(5_000)),
         ("much progress", Besides { progress: 4_096, progress_since: since, ..besides() }, 0, Some(0)),
-        ("a dead letter that a publisher waits for", Besides { dead_letters: 1, dead_awaited: since, ..besides() }, 0, Some(0)),
-        ("a dead letter", Besides { dead_letters: 1, dead_quiet: since, ..besides() }, 0, Some(1_000)),
+        ("a dead letter that a publisher waits for", Besides { others: 1, awaited: since, ..besides() }, 0, Some(0)),
+        ("a dead letter", Besides { others: 1, quiet: since, ..besides() }, 0, Some(1_000)),
         ("the drain, all prompt", Besides { drain: true, ..besides() }, 3, Some(0)),
         ("the drain with nothing", Besides { drain: true, ..besides() }, 0, None),
     ] {
         let mut rule = Rule::new(limits(), Mono::ZERO);
         let waiting = waiting(&vec![(0, 1, false, 10); entries]);
-        assert_eq!(first_commit(&mut rule, &waiting, &[FAST], &besides).map(|(at, _)| at), expected, "{what}");
+        assert_eq!(first_commit(&mut rule, &waiting, only(&[FAST]), &besides).map(|(at, _)| at), expected, "{what}");
     }
 }
 

@@ -4,7 +4,10 @@
 //! (outbox.md 5). Of rows that are on disk only, nothing is kept here but how far each queue has read.
 
 mod disk;
+mod reports;
+mod sessions;
 mod status;
+mod upstreams;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,9 +15,12 @@ use std::time::Duration;
 
 use crate::faults;
 use crate::model::status::StoreState;
-use crate::model::{BridgeToOutbox, Entry, EntryId, IdRange, Mono, Now, Outcome, Page, Put, Settled, Start, UpstreamId, UpstreamSet, Wall};
+use crate::model::{
+    BridgeToOutbox, Due, Entry, EntryId, IdRange, Mono, Now, Outcome, Page, Put, QoS, Restored, Settled, Start, UpstreamId, UpstreamSet,
+    Wall,
+};
 
-use super::commit::{Rule, Waiting, earliest};
+use super::commit::{Claims, Rule, Waiting, earliest};
 use super::job::{Bit, DeadLetter, Job, Opened, Report, StoredQueue, Usage};
 use super::queue::{Flight, Queue};
 use super::{Options, commit};
@@ -40,8 +46,12 @@ pub enum Event {
 /// What the ledger wants done, once a turn.
 #[derive(Debug, Default)]
 pub struct Effects {
-    /// To be told to the broker first of all.
+    /// To be told to the broker first of all, page by page.
+    pub restored: Vec<Vec<Restored>>,
+    /// To be told to the broker after that.
     pub started: Option<Start>,
+    /// Upstreams whose connection is up or down now.
+    pub links: Vec<(UpstreamId, bool)>,
     pub secured: Vec<IdRange>,
     /// The set has changed.
     pub full: Option<UpstreamSet>,
@@ -67,6 +77,12 @@ pub struct Ledger {
     refusals: Vec<Refusal>,
     /// Pages that were read since the last turn.
     read_pages: Vec<(UpstreamId, Page)>,
+    sessions: sessions::Sessions,
+    /// What the start found and the broker has not been told.
+    restored: Vec<Restored>,
+    links: Vec<(UpstreamId, bool)>,
+    /// Entries that were not handed over because they had expired.
+    expired: u64,
     rule: Rule,
     /// The last entry that was accepted, in this run or before.
     last: EntryId,
@@ -86,12 +102,26 @@ pub struct Ledger {
 /// An entry in memory.
 #[derive(Debug)]
 struct Held {
+    /// Its `due` is empty.
     entry: Entry,
     /// Those that have neither acknowledged nor refused it.
     owed: UpstreamSet,
     /// Those that refused it for good, until the dead letter's row is committed.
     refused: UpstreamSet,
+    /// What sessions are owed of it and no row says yet.
+    due: Vec<Due>,
+    /// A change of what a session is owed of it wants a commit: it has to be in that one.
+    forced: bool,
     place: Place,
+    /// Under which it stands in `waiting`.
+    waits: Option<Claims>,
+}
+
+impl Held {
+    fn is_settled(&self) -> bool {
+        let by_commit = self.entry.received.is_some() || self.entry.retained;
+        self.owed.is_empty() && self.refused.is_empty() && self.due.is_empty() && !by_commit
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,6 +175,10 @@ impl Ledger {
             secured: Vec::new(),
             refusals: Vec::new(),
             read_pages: Vec::new(),
+            sessions: sessions::Sessions::default(),
+            restored: Vec::new(),
+            links: Vec::new(),
+            expired: 0,
             rule: Rule::new(limits, now),
             last: EntryId::ZERO,
             cached_bytes: 0,
@@ -163,8 +197,20 @@ impl Ledger {
 
     pub fn apply(&mut self, event: Event, now: Now) {
         match event {
-            Event::Put(puts) => puts.into_iter().for_each(|put| self.take(put)),
-            Event::Bridge(BridgeToOutbox::Link { upstream, up }) => self.link(upstream, up),
+            Event::Put(puts) => {
+                for put in puts {
+                    match put {
+                        Put::Entry(entry) => self.put(entry),
+                        Put::Change(change) => self.change(change),
+                        Put::Done(done) => self.due_done(done, now),
+                    }
+                }
+                self.sessions.learn();
+            }
+            Event::Bridge(BridgeToOutbox::Link { upstream, up }) => {
+                self.links.push((upstream, up));
+                self.link(upstream, up);
+            }
             Event::Bridge(BridgeToOutbox::Pull { upstream, entries }) => {
                 if let Some(queue) = self.queues.get_mut(usize::from(upstream.0)) {
                     queue.pull = Some(entries.max(1));
@@ -185,11 +231,13 @@ impl Ledger {
         let mut effects = Effects { pages: std::mem::take(&mut self.read_pages), ..Effects::default() };
         if self.announce {
             self.announce = false;
+            effects.restored = sessions::pages(std::mem::take(&mut self.restored));
             effects.started = self.started;
         }
+        effects.links = std::mem::take(&mut self.links);
         if self.started.is_some() {
             for upstream in 0..self.queues.len() {
-                if let Some(page) = self.serve(upstream) {
+                if let Some(page) = self.serve(upstream, now.mono) {
                     effects.pages.push((UpstreamId(upstream as u8), page));
                 }
             }
@@ -205,157 +253,64 @@ impl Ledger {
         self.finishing && self.disk.is_closed()
     }
 
-    fn take(&mut self, put: Put) {
-        match put {
-            Put::Entry(entry) => self.put(entry),
-            Put::Change(change) => self.secured.push(change.id),
-            Put::Done(_) => {}
-        }
-    }
-
-    fn put(&mut self, entry: Entry) {
-        self.last = self.last.max(entry.id);
+    fn put(&mut self, mut entry: Entry) {
+        let id = entry.id;
+        self.last = self.last.max(id);
+        let due = std::mem::take(&mut entry.due);
         let cost = entry.cost();
         let mut owed = UpstreamSet::EMPTY;
         for upstream in entry.owed.iter() {
             if let Some(queue) = self.queues.get_mut(usize::from(upstream.0)) {
                 owed.insert(upstream);
-                queue.ready.insert(entry.id);
+                queue.ready.insert(id);
                 queue.undone += 1;
                 queue.memory_bytes += cost;
             }
         }
-        self.unsecured.insert(entry.id);
-        if owed.is_empty() || faults::active("early-ack") {
-            self.secure(entry.id);
-        }
-        if !owed.is_empty() {
-            self.waiting.insert(entry.id, owed, entry.awaited, entry.accepted, cost);
-            self.held.insert(entry.id, Held { entry, owed, refused: UpstreamSet::EMPTY, place: Place::Waiting });
-        }
-    }
-
-    fn link(&mut self, upstream: UpstreamId, up: bool) {
-        let Some(queue) = self.queues.get_mut(usize::from(upstream.0)) else { return };
-        queue.connected = up;
-        if !up && self.disk.is_usable() {
-            // What is kept in memory for it only because it was about to take it.
-            let ids: Vec<EntryId> = queue.ready.intersection(&queue.stored).copied().collect();
-            for id in ids {
-                self.leave_to_disk(usize::from(upstream.0), id);
-            }
-        }
-    }
-
-    /// A page for this upstream, if it asked for one and what comes next is in memory.
-    fn serve(&mut self, upstream: usize) -> Option<Page> {
-        let queue = self.queues.get(upstream)?;
-        let most = queue.pull?;
-        if queue.is_behind() {
-            return None;
-        }
-        let mut entries: Vec<Entry> = Vec::new();
-        let mut bytes = 0;
-        for held in queue.ready.iter().filter_map(|id| self.held.get(id)).take(most) {
-            bytes += held.entry.cost();
-            if bytes > PAGE_BYTES && !entries.is_empty() {
-                break;
-            }
-            entries.push(held.entry.clone());
-        }
-        self.hand_over(upstream, entries)
-    }
-
-    /// The bridge gets these; they are in id order and behind all that it got before.
-    fn hand_over(&mut self, upstream: usize, entries: Vec<Entry>) -> Option<Page> {
-        let queue = self.queues.get_mut(upstream).filter(|_| !entries.is_empty())?;
-        queue.pull = None;
-        for entry in &entries {
-            queue.ready.remove(&entry.id);
-            queue.handed = queue.handed.max(entry.id);
-            let flight = Flight { accepted: entry.accepted, accepted_wall: entry.accepted_wall, cost: entry.cost() };
-            queue.in_flight.insert(entry.id, flight);
-            queue.disk_oldest = queue.disk_oldest.max(entry.accepted_wall);
-        }
-        for entry in &entries {
-            self.forget_stored(entry.id);
-        }
-        Some(Page { entries, starts: self.starts.clone() })
-    }
-
-    fn done(&mut self, upstream: UpstreamId, settled: Vec<Settled>, now: Now) {
-        let upstream = usize::from(upstream.0);
-        let mut took: Vec<Duration> = Vec::new();
-        for Settled { id, outcome } in settled {
-            let Some(queue) = self.queues.get(upstream) else { return };
-            // Not handed over, or settled before: nothing of ours.
-            let Some(flight) = queue.in_flight.get(&id).filter(|_| !queue.refused.contains(&id)) else { continue };
-            match outcome {
-                Outcome::Acknowledged => {
-                    took.push(now.mono.since(flight.accepted));
-                    self.settle(upstream, id, now.mono);
-                }
-                Outcome::Expired => self.settle(upstream, id, now.mono),
-                Outcome::DeadLetter { code, cause } => self.refuse(upstream, id, code, cause, now),
-            }
-        }
-        if let Some(queue) = self.queues.get_mut(upstream).filter(|_| !took.is_empty()) {
-            queue.note_acks(&took);
-        }
-    }
-
-    /// The entry is done in this queue: acknowledged, or its dead letter is committed.
-    fn settle(&mut self, upstream: usize, id: EntryId, now: Mono) {
-        let Some(queue) = self.queues.get_mut(upstream) else { return };
-        let Some(flight) = queue.in_flight.remove(&id) else { return };
-        queue.undone -= 1;
-        queue.refused.remove(&id);
-        if queue.stored.remove(&id) {
-            queue.note_progress(id, flight.cost, now);
-        } else {
-            queue.memory_bytes = queue.memory_bytes.saturating_sub(flight.cost);
-        }
-        let Some(held) = self.held.get_mut(&id) else { return };
-        held.refused.remove(UpstreamId(upstream as u8));
-        self.no_longer_owed(upstream, id);
-        let Some(held) = self.held.get(&id) else { return };
-        if held.owed.is_empty() && held.refused.is_empty() {
-            let place = held.place;
+        due.iter().for_each(|due| self.sessions.owe(due.session, id));
+        let early = faults::active("early-ack") || due.iter().any(|due| due.qos == QoS::ExactlyOnce) && faults::active("qos2-early");
+        let held = Held { entry, owed, refused: UpstreamSet::EMPTY, due, forced: false, place: Place::Waiting, waits: None };
+        self.unsecured.insert(id);
+        if held.is_settled() || early {
             self.secure(id);
-            // One that is being written is looked up again when the store reports.
-            if place == Place::Waiting {
-                self.held.remove(&id);
-            }
         }
-        self.forget_stored(id);
+        if !held.is_settled() {
+            self.held.insert(id, held);
+            self.wait_again(id);
+        }
     }
 
-    fn no_longer_owed(&mut self, upstream: usize, id: EntryId) {
+    /// Puts an entry where it belongs in `waiting`, after something about it has changed.
+    fn wait_again(&mut self, id: EntryId) {
         let Some(held) = self.held.get_mut(&id) else { return };
-        let before = held.owed;
-        held.owed.remove(UpstreamId(upstream as u8));
-        if held.place == Place::Waiting && before != held.owed {
-            self.waiting.remove(id, before, held.entry.awaited);
-            if !held.owed.is_empty() {
-                self.waiting.insert(id, held.owed, held.entry.awaited, held.entry.accepted, held.entry.cost());
-            }
+        let claims = match held.place {
+            Place::Waiting => Some(self.sessions.claims(held)).filter(|claims| !claims.is_empty()),
+            Place::Writing | Place::Stored => None,
+        };
+        if held.waits == claims {
+            return;
         }
+        if let Some(before) = held.waits {
+            self.waiting.remove(id, before, held.entry.awaited);
+        }
+        if let Some(claims) = claims {
+            self.waiting.insert(id, claims, held.entry.awaited, held.entry.accepted, held.entry.cost());
+        }
+        held.waits = claims;
     }
 
-    fn refuse(&mut self, upstream: usize, id: EntryId, code: Option<u8>, cause: String, now: Now) {
-        let Some(queue) = self.queues.get_mut(upstream) else { return };
-        queue.refused.insert(id);
-        let (bit, name) = (queue.bit, queue.name.clone());
-        self.no_longer_owed(upstream, id);
-        let held = self.held.get_mut(&id);
-        let awaited = held.as_ref().is_some_and(|held| held.entry.awaited) && self.unsecured.contains(&id);
-        let entry = held.map(|held| {
-            held.refused.insert(UpstreamId(upstream as u8));
-            held.entry.clone()
-        });
-        tracing::warn!(upstream = %name, entry = %id, code, %cause, "the upstream refuses a message for good; it becomes a dead letter");
-        let letter = DeadLetter { id, bit, upstream: name, entry, code, cause, at: now.wall };
-        self.refusals.push(Refusal { upstream, letter, since: now.mono, awaited });
+    /// After a destination of this entry was settled: all may be.
+    fn check(&mut self, id: EntryId) {
+        let Some(held) = self.held.get(&id) else { return };
+        let (settled, place) = (held.is_settled(), held.place);
+        if settled {
+            self.secure(id);
+        }
+        self.wait_again(id);
+        // One that is being written is looked up again when the store reports.
+        if settled && place == Place::Waiting {
+            self.held.remove(&id);
+        }
     }
 
     fn secure(&mut self, id: EntryId) {
@@ -377,30 +332,15 @@ impl Ledger {
         ranges
     }
 
-    /// Takes a stored entry out of a queue's memory.
-    fn leave_to_disk(&mut self, upstream: usize, id: EntryId) {
-        let (Some(queue), Some(held)) = (self.queues.get_mut(upstream), self.held.get(&id)) else { return };
-        queue.leave_to_disk(id, held.entry.accepted_wall);
-        self.forget_stored(id);
-    }
-
-    /// Frees a stored entry that no queue is about to take.
-    fn forget_stored(&mut self, id: EntryId) {
-        let Some(held) = self.held.get(&id).filter(|held| held.place == Place::Stored) else { return };
-        let needed = held.owed.iter().any(|u| self.queues.get(usize::from(u.0)).is_some_and(|queue| queue.ready.contains(&id)));
-        if !needed {
-            self.cached_bytes = self.cached_bytes.saturating_sub(held.entry.cost());
-            self.held.remove(&id);
-        }
-    }
-
     fn opened(&mut self, opened: Opened) {
-        let Opened { start, starts, last, queues, gone, usage, dead_letters, diskless, alarms } = opened;
+        let Opened { start, starts, last, queues, gone, usage, dead_letters, restored, lost, diskless, alarms } = opened;
         self.started = Some(start);
         self.starts = starts.into();
         self.announce = true;
         self.last = last;
         self.alarms = alarms;
+        self.sessions.restored(&restored, lost);
+        self.restored = restored;
         self.disk.opened(usage, dead_letters, last, diskless);
         for (queue, stored) in self.queues.iter_mut().zip(queues) {
             let (connected, pull) = (queue.connected, queue.pull);

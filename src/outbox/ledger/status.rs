@@ -78,7 +78,7 @@ impl Ledger {
         }
         // An entry that is owed to several counts once: not more than there are rows, and not more than are owed.
         let in_memory = self.held.values().filter(|held| held.place != Place::Stored).count() as u64;
-        let owed: u64 = queues.iter().map(|queue| queue.entries).sum();
+        let owed = queues.iter().map(|queue| queue.entries).sum::<u64>() + self.sessions.owed();
         OutboxStatus {
             path: self.options.path.display().to_string(),
             store: self.disk.state,
@@ -91,6 +91,8 @@ impl Ledger {
             rows: self.disk.committed_rows,
             failed_commits: self.disk.failed_commits,
             dead_letters: self.disk.dead_letters,
+            lost: self.sessions.lost,
+            expired: self.expired + self.sessions.expired,
             queues,
             alarms: self.alarms_now(),
         }
@@ -110,6 +112,12 @@ impl Ledger {
         }
         if self.disk.damaged_rows > 0 {
             alarms.push(format!("{} rows of {path} were damaged and are lost: check the disk", self.disk.damaged_rows));
+        }
+        if self.sessions.lost_now > 0 {
+            alarms.push(format!(
+                "{} messages were dropped since the start because the queue of a session was full: a client is away for long, or too slow",
+                self.sessions.lost_now
+            ));
         }
         for queue in self.queues.iter().filter(|queue| queue.full) {
             alarms.push(format!("the queue of upstream {} has no room: messages for it are refused or dropped", queue.name));

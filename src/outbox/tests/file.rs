@@ -265,7 +265,7 @@ fn a_backlog_is_trimmed_as_it_drains_and_the_file_shrinks() {
     assert!(rig.status().commits < 100, "{} commits for 100,000 rows", rig.status().commits);
     drop(rig);
     let asked = crate::clock::mono();
-    let (file, opened) = recover::open(&path, &["cloud".into()], claim(&path).expect("free"));
+    let (file, opened) = recover::open(&path, &["cloud".into()], claim(&path).expect("free"), &moment(Now::default()), ClockTrust::Never);
     let took = crate::clock::mono().since(asked);
     assert!(took < Duration::from_secs(1), "{took:?} to start with 100,000 rows");
     drop((file, opened));

@@ -3,6 +3,7 @@
 mod file;
 mod flow;
 mod run;
+mod sessions;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,10 +14,11 @@ use bytes::Bytes;
 use super::job::{Job, Report};
 use super::ledger::{Effects, Event, Ledger};
 use super::store::File;
-use super::{Error, Options, claim, recover};
+use super::times::Moment;
+use super::{ClockTrust, Error, Options, claim, recover};
 use crate::model::status::OutboxStatus;
 use crate::model::{
-    Body, BridgeToOutbox, Entry, EntryId, IdRange, Mono, Now, Outcome, Put, Settled, Start, Topic, UpstreamId, UpstreamSet, Wall,
+    Body, BridgeToOutbox, Entry, EntryId, IdRange, Mono, Now, Outcome, Put, Restored, Settled, Start, Topic, UpstreamId, UpstreamSet, Wall,
 };
 
 /// One life of an outbox: dropping it is a kill.
@@ -35,6 +37,13 @@ struct Rig {
     full: UpstreamSet,
     wake: Option<Mono>,
     jobs: Vec<&'static str>,
+    /// What the start found.
+    restored: Vec<Restored>,
+}
+
+/// In a boot that began with the process, by a clock that nobody trusts.
+fn moment(now: Now) -> Moment {
+    Moment { now, boot: "test".into(), since_boot: now.mono.since(Mono::ZERO), trusted: false }
 }
 
 fn options(path: &Path, upstreams: &[&str]) -> Options {
@@ -48,7 +57,7 @@ impl Rig {
 
     fn with(options: Options) -> Result<Self, Error> {
         let now = Now { mono: Mono::from_millis(1_000), wall: Wall(1_700_000_000_000) };
-        let (file, opened) = recover::open(&options.path, &options.upstreams, claim(&options.path)?);
+        let (file, opened) = recover::open(&options.path, &options.upstreams, claim(&options.path)?, &moment(now), ClockTrust::Never);
         let handed = options.upstreams.iter().map(|_| Vec::new()).collect();
         let mut ledger = Ledger::new(options, now.mono);
         let start = opened.start;
@@ -65,6 +74,7 @@ impl Rig {
             full: UpstreamSet::EMPTY,
             wake: None,
             jobs: Vec::new(),
+            restored: Vec::new(),
         };
         rig.settle();
         Ok(rig)
@@ -73,8 +83,9 @@ impl Rig {
     /// Runs until there is nothing to do now.
     fn settle(&mut self) {
         loop {
-            let Effects { started: _, secured, full, pages, job, wake } = self.ledger.effects(self.now);
+            let Effects { restored, secured, full, pages, job, wake, .. } = self.ledger.effects(self.now);
             self.secured.extend(secured);
+            self.restored.extend(restored.into_iter().flatten());
             self.full = full.unwrap_or(self.full);
             self.wake = wake;
             for (upstream, page) in pages {

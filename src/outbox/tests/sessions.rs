@@ -1,0 +1,178 @@
+use super::*;
+use crate::model::{
+    Change, DoneHow, Due, DueDone, DueState, QoS, RetainHandling, RetainedMessage, SessionId, StateChange, StoredSession, StoredWill,
+    SubscribeOptions, Subscription, TopicFilter,
+};
+
+const MS: Duration = Duration::from_millis(1);
+
+impl Rig {
+    fn next_id(&mut self) -> EntryId {
+        self.counter += 1;
+        EntryId::new(self.start.epoch, self.counter)
+    }
+
+    fn put_one(&mut self, put: Put) {
+        self.ledger.apply(Event::Put(vec![put]), self.now);
+        self.settle();
+    }
+
+    pub(super) fn change(&mut self, awaited: bool, what: StateChange) -> EntryId {
+        let id = self.next_id();
+        self.put_one(Put::Change(Change { id, awaited, at: self.now.mono, at_wall: self.now.wall, what }));
+        id
+    }
+
+    /// Begins a session and secures it.
+    pub(super) fn session(&mut self, client: &str) -> SessionId {
+        let id = self.next_id();
+        let what = StateChange::Session(session(SessionId(id), client));
+        self.put_one(Put::Change(Change { id, awaited: true, at: self.now.mono, at_wall: self.now.wall, what }));
+        self.after(MS * 201);
+        assert!(self.is_secured(id));
+        SessionId(id)
+    }
+
+    pub(super) fn entry(&mut self, with: impl FnOnce(&mut Entry)) -> EntryId {
+        let id = self.next_id();
+        let mut entry = Entry {
+            id,
+            awaited: true,
+            accepted: self.now.mono,
+            accepted_wall: self.now.wall,
+            ..Entry::new(Topic::new("a/b").expect("a topic"), Body::raw(Bytes::from(format!("{:0>100}", self.counter))))
+        };
+        with(&mut entry);
+        self.put_one(Put::Entry(entry));
+        id
+    }
+
+    pub(super) fn done_by(&mut self, session: SessionId, entry: EntryId, how: DoneHow) {
+        self.put_one(Put::Done(DueDone { session, entry, how }));
+    }
+
+    pub(super) fn count(&self, table: &str) -> i64 {
+        let db = self.file.db.as_ref().expect("a connection");
+        db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).expect("a number")
+    }
+}
+
+fn session(id: SessionId, client: &str) -> StoredSession {
+    StoredSession { id, client: client.into(), user: None, expiry: 3_600, left_ms: None, restricted: false, will: None }
+}
+
+fn will() -> StoredWill {
+    StoredWill {
+        topic: Topic::new("will").expect("a topic"),
+        body: Bytes::from_static(b"gone"),
+        qos: QoS::ExactlyOnce,
+        retain: true,
+        properties: Bytes::from_static(b"\x01\x01"),
+        expiry: Some(7),
+        delay: 9,
+        restricted: true,
+    }
+}
+
+pub(super) fn due(session: SessionId, prompt: bool) -> Due {
+    Due { session, qos: QoS::AtLeastOnce, retain: false, identifiers: [].into(), state: DueState::Queued, prompt }
+}
+
+fn due2(session: SessionId, state: DueState) -> Due {
+    Due { qos: QoS::ExactlyOnce, state, ..due(session, false) }
+}
+
+fn subscription(filter: &str) -> Subscription {
+    Subscription { filter: TopicFilter::new(filter).expect("a filter"), options: SubscribeOptions::at(QoS::AtLeastOnce), identifier: None }
+}
+
+#[test]
+fn every_kind_of_state_is_there_again_after_a_kill() {
+    let folder = folder();
+    let mut rig = Rig::open(&store_in(&folder), &["cloud"]);
+    let one = rig.session("one");
+    let two = SessionId(rig.next_id());
+    let with_all =
+        StoredSession { user: Some("somebody".into()), left_ms: Some(5_000), restricted: true, will: Some(will()), ..session(two, "two") };
+    rig.put_one(Put::Change(Change {
+        id: two.0,
+        awaited: true,
+        at: rig.now.mono,
+        at_wall: rig.now.wall,
+        what: StateChange::Session(with_all.clone()),
+    }));
+    let options =
+        SubscribeOptions { qos: QoS::ExactlyOnce, no_local: true, retain_as_published: true, retain_handling: RetainHandling::DoNotSend };
+    let full = Subscription { options, identifier: Some(268_435_455), ..subscription("$share/g/a/#") };
+    rig.change(true, StateChange::Subscribed { session: one, subscription: subscription("gone") });
+    rig.change(true, StateChange::Subscribed { session: one, subscription: full.clone() });
+    rig.change(true, StateChange::Unsubscribed { session: one, filter: subscription("gone").filter });
+    rig.change(true, StateChange::Received { session: one, packet_id: 6 });
+    rig.change(true, StateChange::Received { session: one, packet_id: 7 });
+    rig.change(true, StateChange::Released { session: one, packet_id: 7 });
+    let detailed = Due { retain: true, identifiers: [1, 70_000].into(), ..due2(one, DueState::Sent(9)) };
+    let entry = rig.entry(|entry| {
+        entry.due = vec![detailed.clone(), due(two, false)];
+        entry.received = Some((two, 5));
+        entry.properties = Bytes::from_static(b"\x01\x00");
+        entry.retained = true;
+        entry.retain = true;
+    });
+    let gone = rig.entry(|entry| entry.due = vec![due(two, false)]);
+    rig.change(true, StateChange::Due { entry, due: due2(two, DueState::Released(4)) });
+    let retained = RetainedMessage {
+        topic: Topic::new("r").expect("a topic"),
+        body: Body::raw(Bytes::from_static(b"r")),
+        qos: QoS::AtMostOnce,
+        properties: Bytes::new(),
+        expires: None,
+    };
+    rig.change(false, StateChange::Retained(retained.clone()));
+    rig.change(false, StateChange::Retained(RetainedMessage { topic: Topic::new("not").expect("a topic"), ..retained.clone() }));
+    rig.change(false, StateChange::RetainedGone(Topic::new("not").expect("a topic")));
+    rig.after(MS * 1_001);
+    assert!((1..=rig.counter).all(|n| rig.is_secured(EntryId::new(1, n))));
+    rig.done_by(two, gone, DoneHow::Acknowledged);
+    rig.after(MS * 5_001);
+    drop(rig);
+
+    let rig = Rig::open(&store_in(&folder), &["cloud"]);
+    let [sessions @ .., last] = &rig.restored[..] else { panic!("{:?}", rig.restored) };
+    assert_eq!(last, &Restored::Retained(retained));
+    let [Restored::Session(first), Restored::Session(second), rest @ ..] = sessions else { panic!("{sessions:?}") };
+    assert_eq!(first, &session(one, "one"));
+    // In the same boot, and the clock of this run began again.
+    assert_eq!(second, &with_all);
+    let [Restored::Subscription { session, subscription }, rest @ ..] = rest else { panic!("{rest:?}") };
+    assert_eq!((session, subscription), (&one, &full));
+    let [a, b, Restored::Entry(kept), Restored::Retained(of_entry)] = rest else { panic!("{rest:?}") };
+    assert_eq!([a, b], [&Restored::Received { session: one, packet_id: 6 }, &Restored::Received { session: two, packet_id: 5 }]);
+    assert_eq!((kept.id, &kept.due), (entry, &vec![detailed, due2(two, DueState::Released(4))]));
+    assert_eq!((&kept.properties[..], kept.retain, kept.qos), (&b"\x01\x00"[..], true, QoS::AtLeastOnce));
+    assert_eq!(of_entry.body, kept.body);
+}
+
+#[test]
+fn what_a_session_is_done_with_goes_and_the_entry_with_the_last_of_it() {
+    let folder = folder();
+    let mut rig = Rig::open(&store_in(&folder), &["cloud"]);
+    let (one, two) = (rig.session("one"), rig.session("two"));
+    let both = rig.entry(|entry| entry.due = vec![due(one, false), due(two, false)]);
+    let with_upstream = rig.entry(|entry| {
+        entry.due = vec![due(one, false)];
+        entry.owed.insert(UpstreamId(0));
+    });
+    rig.after(MS * 1_001);
+    assert!(rig.is_secured(both) && rig.is_secured(with_upstream));
+    assert_eq!((rig.count("entry"), rig.count("due")), (2, 3));
+    rig.done_by(one, both, DoneHow::Acknowledged);
+    rig.done_by(one, with_upstream, DoneHow::Acknowledged);
+    rig.after(MS * 5_001);
+    assert_eq!((rig.count("entry"), rig.count("due")), (2, 1), "the other session and the upstream are still owed");
+    rig.done_by(two, both, DoneHow::Expired);
+    rig.link(0, true);
+    assert_eq!(rig.drain(0).len(), 1);
+    rig.after(MS * 5_001);
+    assert_eq!((rig.count("entry"), rig.count("due")), (0, 0));
+    assert_eq!((rig.status().entries, rig.status().expired), (0, 1));
+}
