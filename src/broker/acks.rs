@@ -45,10 +45,9 @@ impl Acks {
         self.0.len()
     }
 
-    /// One more. What can leave at once goes to `send`.
-    pub(super) fn push(&mut self, ack: Ack, owed: &Owed, send: impl FnMut(Short)) {
+    /// One more.
+    pub(super) fn push(&mut self, ack: Ack) {
         self.0.push_back(ack);
-        self.release(owed, send);
     }
 
     /// Hands to `send` what may leave now.

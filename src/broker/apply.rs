@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::conn::{End, Hold};
+use super::conn::{Conn, Hold};
+use super::end::End;
 use super::id::ConnId;
 use super::state::Broker;
 use crate::faults;
@@ -84,7 +85,7 @@ impl Broker {
             if conn.hold.is_some() {
                 break Turn::Held;
             }
-            if conn.acks.len() + conn.answers.len() >= usize::from(self.limits.receive_maximum) {
+            if conn.waiting_answers() >= usize::from(self.limits.receive_maximum) {
                 self.hold(id, Hold::Acks);
                 break Turn::Held;
             }
@@ -93,7 +94,7 @@ impl Broker {
             }
             let max = if conn.connected { self.limits.packet_max } else { self.limits.packet_max.min(CONNECT_MAX) };
             let rest = input.get(used..).unwrap_or_default();
-            let step = match first_byte(rest, conn.connected).and_then(|()| split(rest, max)) {
+            let step = match first_byte(rest, conn).and_then(|()| split(rest, max)) {
                 Ok(None) => break Turn::Hungry,
                 Ok(Some(frame)) => self.packet(id, &frame, &mut work).map(|step| (step, frame.raw.len())),
                 Err(error) => Err(error.into()),
@@ -138,10 +139,8 @@ impl Broker {
             }
             kind::SUBSCRIBE => self.subscribe(id, packet::Subscribe::parse(frame, version)?, work),
             kind::UNSUBSCRIBE => self.unsubscribe(id, &packet::Unsubscribe::parse(frame, version)?, work),
-            kind::DISCONNECT => {
-                packet::empty(frame, version)?;
-                return Err(End::Disconnect);
-            }
+            kind::DISCONNECT => return Err(self.disconnect(id, &packet::Disconnect::parse(frame, version)?)?),
+            kind::AUTH => return self.authenticate(id, &packet::Auth::parse(frame, version)?),
             kind::CONNECT if self.conns.get(id).is_some_and(|c| !c.connected) => return self.connect(id, frame),
             kind::CONNECT => return Err(Error::Protocol("a second CONNECT [MQTT-3.1.0-2]").into()),
             _ => return Err(Error::Protocol("a packet that only a server sends").into()),
@@ -151,7 +150,7 @@ impl Broker {
 
     pub(super) fn send(&mut self, id: ConnId, packet: &[u8]) {
         if let Some(conn) = self.conns.get_mut(id) {
-            conn.out.push(packet);
+            conn.answer(packet);
         }
     }
 
@@ -163,10 +162,15 @@ impl Broker {
 }
 
 /// Whether the packet that begins here may come now. Asked before the packet is complete, so that a stranger cannot make us gather anything
-/// but a CONNECT [MQTT-3.1.0-1].
-fn first_byte(input: &[u8], connected: bool) -> Result<(), Error> {
+/// but a CONNECT [MQTT-3.1.0-1], and where that wants to prove who it is, AUTH or DISCONNECT [MQTT-3.1.2-30].
+fn first_byte(input: &[u8], conn: &Conn) -> Result<(), Error> {
     match input.first() {
-        Some(first) if !connected && *first != kind::CONNECT << 4 => Err(Error::Protocol("the first packet is not CONNECT [MQTT-3.1.0-1]")),
+        _ if conn.connected => Ok(()),
+        Some(first) if conn.is_authenticating() => match first >> 4 {
+            kind::AUTH | kind::DISCONNECT => Ok(()),
+            _ => Err(Error::Protocol("a packet other than AUTH before CONNACK [MQTT-3.1.2-30]")),
+        },
+        Some(first) if *first != kind::CONNECT << 4 => Err(Error::Protocol("the first packet is not CONNECT [MQTT-3.1.0-1]")),
         _ => Ok(()),
     }
 }

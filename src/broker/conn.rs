@@ -4,59 +4,19 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::acks::{Acks, Answers};
+use super::acks::{Ack, Acks, Answers};
 use super::alias::{ALIASES_MAX, AliasesIn, AliasesOut};
+use super::auth::Authentication;
+use super::end::End;
 use super::flow::Slow;
 use super::id::{ConnId, SessionIndex};
 use super::output::{Budget, Out};
+use super::owed::Owed;
 use crate::model::{Mono, StoredWill, Subscription, Topic, UpstreamSet};
+use crate::mqtt::encode::ConnackProperties;
 use crate::mqtt::packet::Publish;
-use crate::mqtt::{self, Version};
-
-/// Why a connection ends. Its will is published unless the client said DISCONNECT or the gateway stops.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum End {
-    #[error("the client disconnected")]
-    Disconnect,
-    #[error("the client closed the connection without DISCONNECT")]
-    Eof,
-    #[error("the connection broke")]
-    Broken,
-    #[error("{0}")]
-    Packet(#[from] mqtt::Error),
-    #[error("no room for its unfinished packet beside those of others")]
-    Unfinished,
-    #[error("the client id is too long")]
-    LongId,
-    #[error("no room for another session")]
-    NoSession,
-    #[error("more QoS 1 and 2 messages unfinished than the receive maximum allows")]
-    ReceiveMaximum,
-    #[error("a topic alias that is 0, above the maximum or unknown")]
-    Alias,
-    #[error("no CONNECT in time")]
-    ConnectTimeout,
-    #[error("nothing heard for 1.5 times the keep-alive")]
-    KeepAlive,
-    #[error("another connection took over the client id")]
-    TakenOver,
-    #[error("the queue of an upstream had no room for too long")]
-    Refused(u8),
-    #[error("the gateway stops")]
-    Stop,
-}
-
-impl End {
-    /// Whether the client's will is published [MQTT-3.1.2-8]. At an orderly stop all wills have been published before the connections end.
-    pub(super) const fn publishes_will(self) -> bool {
-        !matches!(self, Self::Disconnect | Self::Stop)
-    }
-
-    /// Whether the peer broke the protocol.
-    pub(super) const fn is_protocol_error(self) -> bool {
-        matches!(self, Self::Packet(_) | Self::LongId | Self::ReceiveMaximum | Self::Alias)
-    }
-}
+use crate::mqtt::reason::Carrier;
+use crate::mqtt::{self, Reason, Version, encode};
 
 /// Why what a connection has sent is not applied now. A held connection is exempt from keep-alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +54,8 @@ pub(super) struct Conn {
     pub(super) session: Option<SessionIndex>,
     pub(super) connected: bool,
     pub(super) version: Version,
+    /// Another broker's bridge: RETAIN goes to it as published, and nothing that it sent comes back.
+    pub(super) bridge: bool,
     /// Largest packet that the client takes, in bytes.
     pub(super) packet_max: u32,
     /// Whether reason strings and user properties may go to the client (request problem information).
@@ -103,6 +65,10 @@ pub(super) struct Conn {
     pub(super) will: Option<Box<StoredWill>>,
     pub(super) out: Out,
     pub(super) dirty: bool,
+    /// Enhanced authentication: the method of CONNECT, and how far it is.
+    pub(super) auth: Option<Box<Authentication>>,
+    /// QoS 1 and 2 messages that came on this connection and have not been answered with PUBACK or PUBCOMP.
+    pub(super) unacknowledged: u16,
     pub(super) acks: Acks,
     pub(super) answers: Answers,
     pub(super) hold: Option<Hold>,
@@ -114,6 +80,63 @@ pub(super) struct Conn {
 }
 
 impl Conn {
+    /// Tells a client of 5.0 why the connection ends, with no more than it takes [MQTT-3.14.2-3]: in DISCONNECT, or in CONNACK where it was still
+    /// to prove who it is. Before that whoever finds the fault has said what is to be said [MQTT-3.14.0-1].
+    pub(super) fn say_end(&mut self, end: End) {
+        let Some(reason) = end.reason().filter(|_| self.version.is_5()) else { return };
+        let text = self.explains.then(|| end.to_string());
+        for text in [text.as_deref(), None] {
+            let mut packet = Vec::new();
+            if self.connected {
+                encode::disconnect(&mut packet, reason, text, None);
+            } else if self.auth.is_some() {
+                let reason = if reason.may_be_in(Carrier::Connack) { reason } else { Reason::NotAuthorized };
+                let properties = ConnackProperties { reason_string: text, ..ConnackProperties::default() };
+                encode::connack(&mut packet, self.version, false, reason, &properties);
+            }
+            if packet.len() <= self.packet_max as usize {
+                return self.out.push(&packet);
+            }
+        }
+    }
+
+    /// CONNECT has come, CONNACK waits for the client's proof.
+    pub(super) fn is_authenticating(&self) -> bool {
+        !self.connected && self.auth.as_ref().is_some_and(|auth| auth.has_connect())
+    }
+
+    /// Sends the answer to a packet. One that ends a QoS 1 or 2 message of the client gives it back a place in our receive maximum
+    /// (5.0, 4.9).
+    pub(super) fn answer(&mut self, packet: &[u8]) {
+        give_back(&mut self.unacknowledged, packet);
+        self.out.push(packet);
+    }
+
+    /// Answers that wait for a commit, as far as nothing else bounds them: a client of 5.0 is held to the receive maximum for its messages.
+    pub(super) fn waiting_answers(&self) -> usize {
+        self.answers.len() + if self.version.is_5() { 0 } else { self.acks.len() }
+    }
+
+    /// Takes note of the acknowledgement that one PUBLISH is to have.
+    pub(super) fn acknowledge(&mut self, ack: Ack, owed: &Owed) {
+        self.unacknowledged = self.unacknowledged.saturating_add(1);
+        self.acks.push(ack);
+        self.release_answers(owed);
+    }
+
+    /// Sends what is secured by now of all that waits to be answered.
+    pub(super) fn release_answers(&mut self, owed: &Owed) {
+        let Self { acks, answers, out, unacknowledged, .. } = self;
+        acks.release(owed, |packet| {
+            give_back(unacknowledged, packet.as_bytes());
+            out.push(packet.as_bytes());
+        });
+        answers.release(owed, |packet| {
+            give_back(unacknowledged, packet);
+            out.push(packet);
+        });
+    }
+
     /// The topic that the packet names by an alias; `None`: the packet's own. A new alias is taken note of.
     pub(super) fn topic_of(&mut self, publish: &Publish<'_>) -> Result<Option<Topic>, End> {
         let Some(alias) = publish.alias else { return Ok(None) };
@@ -126,6 +149,13 @@ impl Conn {
         let topic = Topic::from_bytes(bytes::Bytes::copy_from_slice(publish.topic)).map_err(mqtt::Error::from)?;
         self.aliases_in.set(alias, topic);
         Ok(None)
+    }
+}
+
+/// PUBACK, PUBCOMP, or PUBREC with an error.
+fn give_back(unacknowledged: &mut u16, packet: &[u8]) {
+    if let [0x40 | 0x70, ..] | [0x50, 3, _, _, 0x80..=0xff] = packet {
+        *unacknowledged = unacknowledged.saturating_sub(1);
     }
 }
 
@@ -152,6 +182,7 @@ impl Conns {
             session: None,
             connected: false,
             version: Version::default(),
+            bridge: false,
             packet_max: u32::MAX,
             explains: true,
             aliases_in: AliasesIn::default(),
@@ -159,6 +190,8 @@ impl Conns {
             will: None,
             out: Out::new(budget),
             dirty: false,
+            auth: None,
+            unacknowledged: 0,
             acks: Acks::default(),
             answers: Answers::default(),
             hold: None,
@@ -179,9 +212,8 @@ impl Conns {
         self.slab.get_mut(id.index as usize).filter(|(generation, _)| *generation == id.generation).map(|(_, conn)| conn)
     }
 
-    /// The wills of all connections that have not ended, which are without one then.
-    pub(super) fn take_wills(&mut self) -> Vec<StoredWill> {
-        self.slab.iter_mut().filter_map(|(_, (_, conn))| conn.will.take()).map(|will| *will).collect()
+    pub(super) fn ids(&self) -> Vec<ConnId> {
+        self.iter().map(|(id, _)| id).collect()
     }
 
     pub(super) fn remove(&mut self, id: ConnId) {

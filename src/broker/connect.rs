@@ -8,15 +8,17 @@ use bytes::Bytes;
 use super::access;
 use super::alias::{ALIASES_MAX, AliasesOut};
 use super::apply::Step;
-use super::conn::{End, Hold};
+use super::conn::Hold;
+use super::end::End;
 use super::id::{ConnId, SessionIndex};
 use super::session::Session;
 use super::state::Broker;
 use super::subscriptions::Sub;
-use crate::model::{SessionId, StateChange, StoredSession, StoredWill};
+use super::will::may_publish;
+use crate::model::{DoneHow, EntryId, SessionId, StateChange, StoredWill};
 use crate::mqtt::encode::{self, ConnackProperties};
-use crate::mqtt::packet::{Connect, Will};
-use crate::mqtt::{Frame, Reason, Version};
+use crate::mqtt::packet::{Connect, Disconnect, Will};
+use crate::mqtt::{Error, Frame, Reason, Version};
 
 /// Sessions kept for clients that are away, for each connection that may be there; a further client gets CONNACK 0x03 (5.0: 0x97).
 const SESSIONS_PER_CONNECTION: usize = 4;
@@ -24,8 +26,20 @@ const SESSIONS_PER_CONNECTION: usize = 4;
 /// Longest client id in bytes: a session keeps it for as long as it lives. A longer one gets CONNACK 0x02 (5.0: 0x85) [MQTT-3.1.3-9].
 const CLIENT_ID_MAX: usize = 1_024;
 
+/// A client that takes smaller packets than this may not take our CONNACK.
+const SMALL_PACKETS: u32 = 256;
+
+/// As long as a client id that the broker assigns.
+const ASSIGNED_LONGEST: &str = "auto-0123456789abcdef-18446744073709551615";
+
 /// A CONNECT that is not accepted: what CONNACK says, and why the connection ends.
 struct Refusal(Reason, End);
+
+impl Refusal {
+    fn for_reason_of(end: End) -> Self {
+        Self(end.reason().unwrap_or(Reason::Unspecified), end)
+    }
+}
 
 impl Broker {
     pub(super) fn connect(&mut self, id: ConnId, frame: &Frame<'_>) -> Result<Step, End> {
@@ -40,11 +54,20 @@ impl Broker {
             // Whether there is a session is not known yet.
             return Ok(Step::Hold(Hold::NotStarted));
         }
-        if let Err(refusal) = self.check_connect(&connect) {
-            return Err(self.refuse(id, connect.version, refusal));
+        if let Err(end) = self.check_connect(id, &connect) {
+            return Err(self.refuse(id, connect.version, Refusal::for_reason_of(end)));
         }
-        let assigned = connect.client_id.is_empty();
-        let client = if assigned { self.assign_client_id() } else { Rc::from(connect.client_id) };
+        match self.begin_authentication(id, &connect, frame) {
+            Ok(true) => self.admit_client(id, &connect),
+            Ok(false) => Ok(Step::Done),
+            Err(end @ End::Method) => Err(self.refuse(id, connect.version, Refusal::for_reason_of(end))),
+            Err(end) => Err(end),
+        }
+    }
+
+    /// Whoever it is, it may come in.
+    pub(super) fn admit_client(&mut self, id: ConnId, connect: &Connect<'_>) -> Result<Step, End> {
+        let client = if connect.client_id.is_empty() { self.assign_client_id() } else { Rc::from(connect.client_id) };
         let known = self.by_client.get(&client).copied();
         if let Some(counter) = known.and_then(|index| self.take_over(id, index, connect.clean)) {
             return Ok(Step::Hold(Hold::Commit(counter)));
@@ -52,22 +75,33 @@ impl Broker {
         let index = self.by_client.get(&client).copied();
         let present = index.is_some();
         let index = index.unwrap_or_else(|| self.new_session(&client));
-        self.join(id, index, &connect);
-        self.accept_connect(id, index, present, assigned);
+        self.join(id, index, connect);
+        let packet = self.connack(id, connect, &client, present);
+        self.send(id, &packet);
         if present {
             self.resume_session(id, index);
         }
         Ok(Step::Done)
     }
 
-    fn check_connect(&self, connect: &Connect<'_>) -> Result<(), Refusal> {
+    fn check_connect(&self, id: ConnId, connect: &Connect<'_>) -> Result<(), End> {
         if connect.client_id.len() > CLIENT_ID_MAX {
-            return Err(Refusal(Reason::ClientIdNotValid, End::LongId));
+            return Err(End::LongId);
+        }
+        let restricted = self.conns.get(id).is_some_and(|conn| conn.restricted);
+        let allowed = connect.will.as_ref().is_none_or(|will| may_publish(will.topic.as_str(), restricted));
+        // As with what it publishes: 3.x has no code for it, so the will is taken and dropped.
+        if !allowed && connect.version.is_5() {
+            return Err(End::Will);
         }
         let sessions_max = self.limits.connections_max.saturating_mul(SESSIONS_PER_CONNECTION);
         if !self.by_client.contains_key(connect.client_id) && self.sessions.len() >= sessions_max {
-            let reason = if connect.version.is_5() { Reason::QuotaExceeded } else { Reason::ServerUnavailable };
-            return Err(Refusal(reason, End::NoSession));
+            return Err(End::NoSession);
+        }
+        let packet_max = connect.properties.maximum_packet_size.map_or(u32::MAX, u32::from);
+        // [MQTT-3.1.2-24]
+        if packet_max < SMALL_PACKETS && self.connack(id, connect, ASSIGNED_LONGEST, false).len() > packet_max as usize {
+            return Err(End::SmallPackets);
         }
         Ok(())
     }
@@ -76,6 +110,10 @@ impl Broker {
         let mut packet = Vec::new();
         encode::connack(&mut packet, version, false, reason, &ConnackProperties::default());
         self.send(id, &packet);
+        // Its authentication is over: no more is said.
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.auth = None;
+        }
         end
     }
 
@@ -91,14 +129,11 @@ impl Broker {
             self.end(other, End::TakenOver);
         }
         // One that ends with its connection is gone now.
-        let session = self.sessions.get(index).filter(|_| clean)?;
-        let durable = session.durable;
-        self.remove_session(index);
-        let counter = self.change(StateChange::SessionEnded(durable?), Some(id));
-        Some(counter)
+        self.sessions.get(index).filter(|_| clean)?;
+        Some(self.end_session(index, Some(id))).filter(|counter| *counter > 0)
     }
 
-    fn new_session(&mut self, client: &Rc<str>) -> SessionIndex {
+    pub(super) fn new_session(&mut self, client: &Rc<str>) -> SessionIndex {
         self.serial += 1;
         let index = self.sessions.insert(Session::new(Rc::clone(client), self.serial));
         self.by_client.insert(Rc::clone(client), index);
@@ -111,23 +146,50 @@ impl Broker {
         conn.connected = true;
         conn.session = Some(index);
         conn.version = connect.version;
+        conn.bridge = connect.bridge;
         conn.packet_max = properties.maximum_packet_size.map_or(u32::MAX, u32::from);
         conn.explains = properties.request_problem_information;
         conn.aliases_out = AliasesOut::new(properties.topic_alias_maximum);
-        // [MQTT-3.1.2-24]
-        conn.patience = Duration::from_millis(u64::from(connect.keep_alive) * 1_500);
-        conn.will = connect.will.as_ref().map(|will| Box::new(stored_will(will, conn.restricted)));
+        // [MQTT-3.1.2-22]
+        conn.patience = Duration::from_millis(u64::from(self.limits.keep_alive(connect)) * 1_500);
+        let restricted = conn.restricted;
+        conn.will = connect
+            .will
+            .as_ref()
+            .filter(|will| may_publish(will.topic.as_str(), restricted))
+            .map(|will| Box::new(stored_will(will, restricted)));
         session.conn = Some(id);
         session.ends = None;
         session.will = None;
         session.receive_maximum = properties.receive_maximum;
-        let expiry = match (connect.version, connect.clean) {
-            (Version::V5, _) => properties.session_expiry,
-            (_, true) => 0,
-            (_, false) => StoredSession::NEVER,
-        };
+        let expiry = self.limits.session_expiry(connect);
         tracing::debug!(client = ?session.client, peer = %conn.peer, version = ?conn.version, expiry, "client connected");
+        self.schedule(index);
+        self.restrict(index, restricted);
         self.set_expiry(index, expiry);
+    }
+
+    /// Rights are those of the present connection: what it may not see goes from what waits for it.
+    fn restrict(&mut self, index: SessionIndex, restricted: bool) {
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        let mut dropped = Vec::new();
+        if restricted {
+            let open = |topic: &str| !access::is_closed(topic);
+            let sent = session.inflight.take_unless(&self.budget, |s| s.message.as_ref().is_none_or(|m| open(m.topic.as_str())));
+            let waiting = session.queue.take_unless(&self.budget, |w| open(w.message.topic.as_str()));
+            dropped.extend(sent.into_iter().map(|s| s.entry).chain(waiting.into_iter().map(|w| w.entry)));
+        }
+        if session.restricted != restricted {
+            session.restricted = restricted;
+            for subscription in &session.filters {
+                self.subscriptions.insert(&subscription.filter, Sub::new(index, subscription, restricted));
+            }
+        }
+        if let Some(session) = session.durable {
+            for entry in dropped.into_iter().filter(|entry| *entry != EntryId::ZERO) {
+                self.done(session, entry, DoneHow::Acknowledged);
+            }
+        }
     }
 
     /// The session's expiry interval is what its client says now: it begins or ceases to outlive its connection, and the store hears of it.
@@ -147,41 +209,47 @@ impl Broker {
                 self.durable -= 1;
                 self.change(StateChange::SessionEnded(id), None);
             }
-            (Some(_), _) => {
-                self.put_session(index);
-            }
+            (Some(_), _) => self.put_session(index),
         }
     }
 
-    fn accept_connect(&mut self, id: ConnId, index: SessionIndex, present: bool, assigned: bool) {
-        let Some(version) = self.conns.get(id).map(|conn| conn.version) else { return };
-        let client = self.sessions.get(index).map(|s| Rc::clone(&s.client)).unwrap_or_default();
+    /// CONNACK that lets a client in, with all that it has to know of us.
+    fn connack(&self, id: ConnId, connect: &Connect<'_>, client: &str, present: bool) -> Vec<u8> {
+        let expiry = self.limits.session_expiry(connect);
+        let keep_alive = self.limits.keep_alive(connect);
         let properties = ConnackProperties {
+            session_expiry: (expiry != connect.properties.session_expiry).then_some(expiry),
             receive_maximum: Some(self.limits.receive_maximum),
             maximum_packet_size: u32::try_from(self.limits.packet_max).ok(),
-            assigned_client_id: assigned.then_some(&*client),
+            assigned_client_id: connect.client_id.is_empty().then_some(client),
             topic_alias_maximum: ALIASES_MAX,
+            server_keep_alive: (keep_alive != connect.keep_alive).then_some(keep_alive),
+            authentication: self.conns.get(id).and_then(|conn| conn.auth.as_ref()).map(|auth| auth.outcome()),
             ..ConnackProperties::default()
         };
+        // In 3.1 the flag is reserved.
+        let present = present && connect.version != Version::V31;
         let mut packet = Vec::new();
-        encode::connack(&mut packet, version, present, Reason::Success, &properties);
-        self.send(id, &packet);
+        encode::connack(&mut packet, connect.version, present, Reason::Success, &properties);
+        packet
     }
 
-    /// What is in flight is sent again, in order, then what waits. Rights are those of the present connection.
-    fn resume_session(&mut self, id: ConnId, index: SessionIndex) {
-        let (Some(conn), Some(session)) = (self.conns.get_mut(id), self.sessions.get_mut(index)) else { return };
-        let restricted = conn.restricted;
-        if restricted {
-            session.inflight.take_unless(&self.budget, |s| s.message.as_ref().is_none_or(|m| !access::is_closed(m.topic.as_str())));
-            session.queue.take_unless(&self.budget, |w| !access::is_closed(w.message.topic.as_str()));
-        }
-        if session.restricted != restricted {
-            session.restricted = restricted;
-            for subscription in &session.filters {
-                self.subscriptions.insert(&subscription.filter, Sub::new(index, subscription, restricted));
+    /// DISCONNECT of a client (3.14).
+    pub(super) fn disconnect(&mut self, id: ConnId, disconnect: &Disconnect<'_>) -> Result<End, End> {
+        let Some((index, session)) = self.conns.get(id).and_then(|c| c.session).and_then(|s| Some((s, self.sessions.get(s)?))) else {
+            return Ok(End::Disconnect);
+        };
+        if let Some(expiry) = disconnect.session_expiry {
+            if expiry > 0 && session.expiry == 0 {
+                return Err(Error::Protocol("a session expiry interval in DISCONNECT where CONNECT had none [3.14.2.2.2]").into());
             }
+            self.set_expiry(index, expiry.min(self.limits.session_expiry_max));
         }
+        Ok(if disconnect.reason == Reason::Success { End::Disconnect } else { End::WithWill(disconnect.reason) })
+    }
+
+    /// What is in flight is sent again, in order, then what waits.
+    fn resume_session(&mut self, id: ConnId, index: SessionIndex) {
         self.resend(id, index);
         self.refill(id, self.now);
     }

@@ -10,7 +10,8 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::tcp::OwnedReadHalf;
 
 use super::apply::{Applied, Turn};
-use super::conn::{End, Hold};
+use super::conn::Hold;
+use super::end::End;
 use super::flusher;
 use super::id::ConnId;
 use super::shell::Shell;

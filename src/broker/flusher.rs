@@ -5,7 +5,7 @@ use std::io::{ErrorKind, IoSlice};
 use std::rc::Rc;
 use std::task::Poll;
 
-use super::conn::End;
+use super::end::End;
 use super::id::ConnId;
 use super::output::SLICES;
 use super::shell::Shell;

@@ -1,10 +1,15 @@
 //! What the store is told of the broker's state, and who waits for it (outbox.md 3, 4).
 
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::id::{ConnId, SessionIndex};
 use super::state::Broker;
 use crate::model::{Change, DoneHow, Due, DueDone, EntryId, SessionId, StateChange, StoredSession};
+
+/// Time since its client left that a session's row need not know of: after a crash it lives so much longer.
+const LEFT_GRAIN: Duration = Duration::from_secs(60);
 
 impl Broker {
     /// A change for the store; its counter. `waits`: the connection that is woken when it is committed.
@@ -12,23 +17,32 @@ impl Broker {
         self.put_change(what, waits.is_some(), 0, waits)
     }
 
-    /// The session's row as it is now. Its counter; 0: it has none.
-    pub(super) fn put_session(&mut self, index: SessionIndex) -> u64 {
-        let now = self.now.mono;
-        let Some(session) = self.sessions.get(index) else { return 0 };
-        let Some(id) = session.durable else { return 0 };
+    /// The session's row as it is now, if that is not what the store has: a client that comes and goes and says the same each time costs no
+    /// write. Nobody waits for it.
+    pub(super) fn put_session(&mut self, index: SessionIndex) {
+        let Some(row) = self.row(index) else { return };
+        let digest = row.digest();
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        if session.row.replace(digest) != Some(digest) {
+            self.change(StateChange::Session(row), None);
+        }
+    }
+
+    fn row(&self, index: SessionIndex) -> Option<StoredSession> {
+        let session = self.sessions.get(index)?;
         let will = session.conn.and_then(|id| self.conns.get(id)?.will.as_deref()).or(session.will.as_ref().map(|(_, will)| &**will));
-        let left = session.ends.map(|ends| u64::try_from(ends.since(now).as_millis()).unwrap_or(u64::MAX));
-        let stored = StoredSession {
-            id,
+        // Full again after a crash where nothing else is said, so it is worth saying only once some of it is gone.
+        let full = Duration::from_secs(session.expiry.into());
+        let left = session.ends.map(|ends| ends.since(self.now.mono)).filter(|left| *left + LEFT_GRAIN <= full);
+        Some(StoredSession {
+            id: session.durable?,
             client: Arc::from(&*session.client),
             user: None,
             expiry: session.expiry,
-            left_ms: left,
+            left_ms: left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
             restricted: session.restricted,
             will: will.cloned(),
-        };
-        self.change(StateChange::Session(stored), None)
+        })
     }
 
     /// What a session is owed of an entry has come further: a packet waits for its commit.
@@ -52,5 +66,18 @@ impl Broker {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.answers.push(counter, packet);
         }
+    }
+}
+
+impl StoredSession {
+    /// Tells rows of one session apart, within one run.
+    pub(super) fn digest(&self) -> u64 {
+        let mut hasher = foldhash::fast::FixedState::default().build_hasher();
+        (self.id, &self.user, self.expiry, self.left_ms, self.restricted).hash(&mut hasher);
+        if let Some(will) = &self.will {
+            (&will.topic, &will.body, will.qos, will.retain, &will.properties).hash(&mut hasher);
+            (will.expiry, will.delay, will.restricted).hash(&mut hasher);
+        }
+        hasher.finish()
     }
 }

@@ -1,11 +1,12 @@
 //! The embedded MQTT broker: state and all connections on one thread.
 //!
-//! Job: MQTT 3.1.1 at QoS 0 and 1 for local clients; readings to those who subscribed; what is owed to upstreams gets an id and goes to the
-//! outbox, and its PUBACK leaves when the outbox calls it secured.
+//! Job: MQTT 3.1, 3.1.1 and 5.0 for local clients; readings to those who subscribed; what is owed to upstreams and to sessions that outlive their
+//! connection gets an id and goes to the outbox, and its acknowledgement leaves when the outbox calls it secured.
 //!
-//! `state` and the files that add to it (`apply`, `connect`, `publish`, `subscribe`) are the whole broker without I/O: bytes and events in,
-//! output and wake-ups out. `listener`, `connection`, `flusher` move the bytes; `task` joins it all to the other parts; `shell` is what these
-//! share.
+//! `state` and the files that add to it are the whole broker without I/O: bytes and events in, output and wake-ups out. `apply` takes packets,
+//! `connect`, `auth`, `publish`, `qos2`, `subscribe` each their own; `deliver` hands messages to receivers; `lifecycle` and `will` see connections
+//! and sessions to their end; `restore` brings back what the store held, `mirror` tells it what changes.
+//! `listener`, `connection`, `flusher` move the bytes; `task` joins it all to the other parts; `shell` is what these share.
 //!
 //! Invariants:
 //! - `apply` never re-enters: what it causes elsewhere (closed connections, wills, wake-ups) is queued.
@@ -14,27 +15,28 @@
 //! - Acknowledgements leave a connection in the order of its PUBLISHes, each when its ids are secured.
 //! - Memory follows bytes that are there, never claimed lengths; all output and queues share one budget, all unfinished packets another.
 //!
-//! Failure: a peer's mistake ends its connection, with a reason in the log. A receiver that does not read slows its feeders a tenth of the
-//! time, then loses QoS 0 (counted) and has QoS 1 queued within limits. An outbox that stops answering holds publishers within
-//! `unsecured_max` and drops readings, counted. A listener that cannot be bound ends the part.
-//!
-//! Not yet: sessions and retained messages live in memory and do not survive a restart. QoS 2 is granted as 1 to subscribers, and a PUBLISH at
-//! QoS 2 ends its connection.
+//! Failure: a peer's mistake ends its connection, with a reason in the log, and for a client of 5.0 in DISCONNECT. A receiver that does not read
+//! slows its feeders a tenth of the time, then loses QoS 0 (counted) and has QoS 1 and 2 queued within limits. An outbox that stops answering
+//! holds publishers within `unsecured_max` and drops readings, counted. A listener that cannot be bound ends the part.
 
 mod access;
 mod acks;
 mod alias;
 mod apply;
+mod auth;
 mod conn;
 mod connect;
 mod connection;
 mod deliver;
 mod destination;
+mod dirty;
+mod end;
 mod flow;
 mod flusher;
 mod id;
 mod inflight;
 mod letter;
+mod lifecycle;
 mod listener;
 mod mirror;
 mod output;
@@ -42,6 +44,7 @@ mod owed;
 mod publish;
 mod qos2;
 mod queue;
+mod restore;
 mod retained;
 mod session;
 mod shared;
@@ -62,7 +65,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::model::status::BrokerStatus;
-use crate::model::{Message, OutboxToBroker, Phase, Query, ToOutbox, TopicFilter};
+use crate::model::{Message, OutboxToBroker, Phase, Query, StoredSession, ToOutbox, TopicFilter};
+use crate::mqtt::Version;
+use crate::mqtt::packet::Connect;
 use crate::stats::Heartbeat;
 
 /// `[broker]`, and what of the rest of the site's file the broker has to know.
@@ -96,7 +101,8 @@ pub struct Limits {
     pub session_queue_bytes: usize,
     /// Whether a session whose client is away queues QoS 0, too.
     pub queue_qos0: bool,
-    /// QoS 1 and 2 messages in flight to a client, and unacknowledged from a client; a connection at its limit is not parsed.
+    /// QoS 1 and 2 messages in flight to a client, and unacknowledged from a client: one of 5.0, which is told, is disconnected beyond it (0x93),
+    /// one of 3.x is not parsed at it.
     pub receive_maximum: u16,
     /// Connections; one more is closed at accept.
     pub connections_max: usize,
@@ -104,11 +110,37 @@ pub struct Limits {
     pub connect_timeout: Duration,
     /// Bytes given to the outbox and not yet secured; above it publishes that have a destination are held until it is below ¾.
     pub unsecured_max: usize,
+    /// Longest session expiry interval in seconds; a client that asks for more has its session for so long, and is told so in 5.0. `u32::MAX`:
+    /// as long as clients want, for ever with 3.x's persistent sessions.
+    pub session_expiry_max: u32,
+    /// Longest keep-alive in seconds for clients of 5.0, which are told in CONNACK; `u16::MAX`: as they want, none, too. 3.x has no way to
+    /// be told.
+    pub keep_alive_max: u16,
     /// How long a publish is held for a full upstream queue before its connection is closed.
     pub refuse_close: Duration,
 }
 
 impl Limits {
+    /// For how long the session of this CONNECT outlives its connection, in seconds (5.0, 3.1.2.11.2; 3.1.1, 3.1.2.4).
+    fn session_expiry(&self, connect: &Connect<'_>) -> u32 {
+        let wanted = match (connect.version, connect.clean) {
+            (Version::V5, _) => connect.properties.session_expiry,
+            (_, true) => 0,
+            (_, false) => StoredSession::NEVER,
+        };
+        wanted.min(self.session_expiry_max)
+    }
+
+    /// The keep-alive that holds, in seconds; 0: none.
+    fn keep_alive(&self, connect: &Connect<'_>) -> u16 {
+        match (connect.keep_alive, self.keep_alive_max) {
+            (wanted, u16::MAX) => wanted,
+            (wanted, _) if !connect.version.is_5() => wanted,
+            (0, max) => max,
+            (wanted, max) => wanted.min(max),
+        }
+    }
+
     /// What may be in flight to this session's client.
     fn window(&self, session: &session::Session) -> inflight::Window {
         inflight::Window { messages: session.receive_maximum.min(self.receive_maximum), bytes: self.session_queue_bytes }
@@ -127,6 +159,8 @@ impl Default for Limits {
             connections_max: 1_000,
             connect_timeout: Duration::from_secs(10),
             unsecured_max: 8 << 20,
+            session_expiry_max: u32::MAX,
+            keep_alive_max: u16::MAX,
             refuse_close: Duration::from_secs(30),
         }
     }

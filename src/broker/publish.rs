@@ -7,9 +7,10 @@ use bytes::Bytes;
 
 use super::acks::{Ack, AckKind};
 use super::apply::{Step, Work};
-use super::conn::{End, Hold};
+use super::conn::Hold;
 use super::deliver::{Deferred, Delivery};
 use super::destination::Destinations;
+use super::end::End;
 use super::id::{ConnId, SessionIndex};
 use super::letter::{Letter, Raw, Source};
 use super::state::Broker;
@@ -54,6 +55,9 @@ impl Broker {
         let version = conn.version;
         let publish = Publish::parse(frame, version)?;
         let Some(session) = conn.session else { return Ok(Step::Done) };
+        if version.is_5() && publish.qos != QoS::AtMostOnce && conn.unacknowledged >= self.limits.receive_maximum {
+            return Err(End::ReceiveMaximum);
+        }
         let known = conn.topic_of(&publish)?;
         let route =
             self.subscriptions.route(known.as_ref().map_or(publish.topic, |topic| topic.as_bytes())).map_err(crate::mqtt::Error::from)?;
@@ -67,7 +71,7 @@ impl Broker {
                 self.acknowledge(from, &publish, reason, counter);
                 return Ok(Step::Done);
             }
-            self.check_received(id, session)?;
+            self.check_received(session)?;
         }
         if let Some(reason) = self.refuses(id, &route, &publish) {
             self.acknowledge(from, &publish, reason, 0);
@@ -270,8 +274,6 @@ impl Broker {
         }
         let (first, last) = if counter == 0 { (1, 0) } else { (counter, counter) };
         let Some(conn) = self.conns.get_mut(from.conn) else { return };
-        let out = &mut conn.out;
-        let ack = Ack { packet_id: publish.id, kind, version: from.version, reason, first, last };
-        conn.acks.push(ack, &self.owed, |packet| out.push(packet.as_bytes()));
+        conn.acknowledge(Ack { packet_id: publish.id, kind, version: from.version, reason, first, last }, &self.owed);
     }
 }

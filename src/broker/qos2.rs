@@ -2,15 +2,15 @@
 
 use foldhash::{HashMap, HashMapExt};
 
-use super::conn::End;
+use super::end::End;
 use super::id::{ConnId, SessionIndex};
 use super::inflight::{DUP, Stage};
 use super::state::Broker;
 use crate::model::{DoneHow, Due, DueState, EntryId, QoS, SessionId, StateChange};
-use crate::mqtt::{Reason, Version, encode, kind};
+use crate::mqtt::{Reason, encode, kind};
 
-/// Packet ids of one client whose PUBREL has not come. 5.0 bounds them by the receive maximum; a client of 3.x that has more is disconnected:
-/// it leaves QoS 2 unfinished.
+/// Packet ids of one client whose PUBREL has not come; one that has more is disconnected: it leaves QoS 2 unfinished. 5.0 bounds them by the
+/// receive maximum on each connection, which is no part of the session (4.9).
 pub(super) const RECEIVED_MAX: usize = 16_384;
 
 /// The packet ids that a client has sent at QoS 2 and not released: that of the message's entry by each, 0: none.
@@ -189,11 +189,9 @@ impl Broker {
     }
 
     /// Whether one more QoS 2 PUBLISH may be taken from the client.
-    pub(super) fn check_received(&self, id: ConnId, index: SessionIndex) -> Result<(), End> {
+    pub(super) fn check_received(&self, index: SessionIndex) -> Result<(), End> {
         let held = self.sessions.get(index).map_or(0, |s| s.received.len());
-        let version = self.conns.get(id).map_or(Version::V311, |c| c.version);
-        let max = if version.is_5() { usize::from(self.limits.receive_maximum) } else { RECEIVED_MAX };
-        if held >= max { Err(End::ReceiveMaximum) } else { Ok(()) }
+        if held >= RECEIVED_MAX { Err(End::ReceiveMaximum) } else { Ok(()) }
     }
 }
 

@@ -50,6 +50,11 @@ impl RetainedStore {
         }
     }
 
+    /// As it was before the restart.
+    pub(super) fn restore(&mut self, message: RetainedMessage) {
+        self.set(message);
+    }
+
     /// A retained message without a body removes the topic's [MQTT-3.3.1-10].
     pub(super) fn clear(&mut self, topic: &Topic) {
         if let Some(old) = self.topics.remove(topic) {

@@ -25,7 +25,11 @@ pub(super) struct Session {
     pub(super) conn: Option<ConnId>,
     /// When it ends, while its client is away. `None`: connected, or never.
     pub(super) ends: Option<Mono>,
-    /// The will of a connection that is over, and when it is published.
+    /// Under which it stands in the broker's deadlines.
+    pub(super) deadline: Option<Mono>,
+    /// Stands for what its row says, to tell whether it has changed.
+    pub(super) row: Option<u64>,
+    /// The will of a connection that is over, and when it is published, if that is not now.
     pub(super) will: Option<(Mono, Box<StoredWill>)>,
     /// The connection, or the last one, came by a restricted listener.
     pub(super) restricted: bool,
@@ -49,6 +53,8 @@ impl Session {
             expiry: 0,
             conn: None,
             ends: None,
+            deadline: None,
+            row: None,
             will: None,
             restricted: false,
             receive_maximum: u16::MAX,

@@ -8,7 +8,8 @@ use std::task::Waker;
 
 use tokio::sync::Notify;
 
-use super::conn::{End, Hold};
+use super::conn::Hold;
+use super::end::End;
 use super::id::ConnId;
 use super::socket::Socket;
 use super::state::Broker;

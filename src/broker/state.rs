@@ -1,15 +1,16 @@
 //! The broker's whole state and the events that it takes. No I/O; the time of each event is handed in.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt};
 use slab::Slab;
 
-use super::conn::{Conn, Conns, End, Hold};
+use super::auth::Mechanism;
+use super::conn::{Conn, Conns, Hold};
 use super::deliver::Deferred;
+use super::dirty::Dirty;
 use super::flow::{EASY_AT, Slow};
 use super::id::{ConnId, SessionIndex};
 use super::letter::Scratch;
@@ -19,18 +20,13 @@ use super::queue::QueueLimits;
 use super::retained::RetainedStore;
 use super::session::Session;
 use super::subscriptions::Subscriptions;
+use super::will::DueWill;
 use super::{Limits, Options};
 use crate::model::status::BrokerStatus;
-use crate::model::{EntryId, Mono, Now, OutboxToBroker, Put, StoredWill};
-
-/// Longest time that a connection which is to end may take to read its last bytes.
-const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
+use crate::model::{EntryId, Mono, Now, OutboxToBroker, Put, SessionId};
 
 /// So long without a message dropped for want of room, and the log says that it is over.
 const DROPS_OVER: std::time::Duration = std::time::Duration::from_secs(10);
-
-/// Wills that wait to be published; further ones are dropped and counted.
-const WILLS_MAX: usize = 1_024;
 
 #[derive(Debug)]
 pub(super) struct Broker {
@@ -59,7 +55,14 @@ pub(super) struct Broker {
     pub(super) gates: BTreeSet<(u64, SessionIndex, u64)>,
     /// By the counter of their packet id: gated messages that the rest of their receivers are still to get.
     pub(super) deferred: BTreeMap<u64, Deferred>,
-    pub(super) wills: VecDeque<StoredWill>,
+    /// Wills that are to be published now.
+    pub(super) wills: VecDeque<DueWill>,
+    /// When something comes to the sessions of clients that are away: their end, or their will.
+    pub(super) deadlines: BTreeSet<(Mono, SessionIndex)>,
+    /// Sessions by their number in the store, while what it held is handed over.
+    pub(super) restoring: HashMap<SessionId, SessionIndex>,
+    /// Ways to prove who one is (5.0, 4.12).
+    pub(super) mechanisms: Vec<Box<dyn Mechanism>>,
     /// For client ids that the broker assigns.
     pub(super) seed: u64,
     pub(super) assigned: u64,
@@ -67,16 +70,14 @@ pub(super) struct Broker {
     names: Vec<Arc<str>>,
     /// Readings or QoS 0 are being dropped: what was counted before, and when the last one was.
     dropping: Option<(u64, Mono)>,
-    /// Connections with output: answers to their own packets, and deliveries. Taken in turn, so that an answer does not wait behind a delivery
-    /// to a thousand others, nor these behind the acknowledgements of a thousand publishers.
-    dirty: [VecDeque<ConnId>; 2],
-    dirty_turn: usize,
-    wakes: Vec<ConnId>,
+    pub(super) dirty: Dirty,
+    /// Tasks to be woken.
+    pub(super) wakes: Vec<ConnId>,
     held: Vec<ConnId>,
     paused: Vec<ConnId>,
     paused_until: Option<Mono>,
     /// Something is due in the broker's own task.
-    news: bool,
+    pub(super) news: bool,
 }
 
 impl Broker {
@@ -101,113 +102,20 @@ impl Broker {
             gates: BTreeSet::new(),
             deferred: BTreeMap::new(),
             wills: VecDeque::new(),
+            deadlines: BTreeSet::new(),
+            restoring: HashMap::new(),
+            mechanisms: Vec::new(),
             seed,
             assigned: 0,
             counters: BrokerStatus::default(),
             names: options.names,
             dropping: None,
-            dirty: Default::default(),
-            dirty_turn: 0,
+            dirty: Dirty::default(),
             wakes: Vec::new(),
             held: Vec::new(),
             paused: Vec::new(),
             paused_until: None,
             news: false,
-        }
-    }
-
-    /// A connection was accepted; `None` when there are `connections_max`.
-    pub(super) fn open(&mut self, peer: SocketAddr, restricted: bool, now: Now) -> Option<ConnId> {
-        if self.conns.len() >= self.limits.connections_max {
-            return None;
-        }
-        Some(self.conns.open(peer, restricted, now.mono, &self.budget))
-    }
-
-    /// The connection's end has come from outside: its socket says so.
-    pub(super) fn lost(&mut self, id: ConnId, end: End, now: Now) {
-        self.now = now;
-        self.end(id, end);
-    }
-
-    /// Its socket is closed: forget it.
-    pub(super) fn gone(&mut self, id: ConnId) {
-        self.conns.remove(id);
-    }
-
-    /// Ends a connection: its session is detached at once, its will queued; its task closes the socket when the last bytes are written.
-    pub(super) fn end(&mut self, id: ConnId, end: End) {
-        let Some(conn) = self.conns.get_mut(id) else { return };
-        if conn.end.is_some() {
-            return;
-        }
-        conn.end = Some(end);
-        conn.opened = self.now.mono + LINGER;
-        if conn.hold.take().is_some() {
-            self.held.retain(|held| *held != id);
-        }
-        conn.replays = VecDeque::new();
-        let (peer, session, will) = (conn.peer, conn.session.take(), conn.will.take());
-        if end.is_protocol_error() {
-            self.counters.protocol_errors += 1;
-        }
-        let client = session.and_then(|s| self.sessions.get(s)).map(|s| Rc::clone(&s.client)).unwrap_or_default();
-        match end {
-            End::Refused(upstream) => {
-                self.counters.refused += 1;
-                let upstream = self.names.get(usize::from(upstream)).map_or("", |name| name);
-                tracing::warn!(?client, %peer, upstream, "connection closed: {end}");
-            }
-            End::TakenOver | End::Packet(crate::mqtt::Error::Version(_)) => tracing::info!(?client, %peer, "connection closed: {end}"),
-            _ => tracing::debug!(?client, %peer, "connection closed: {end}"),
-        }
-        if let Some(session) = session {
-            self.detach(session);
-        }
-        if let Some(will) = will.filter(|_| end.publishes_will()) {
-            self.queue_will(*will);
-        }
-        self.wakes.push(id);
-    }
-
-    fn queue_will(&mut self, will: StoredWill) {
-        if self.wills.len() >= WILLS_MAX {
-            self.counters.dropped_queue += 1;
-        } else {
-            self.wills.push_back(will);
-            self.news = true;
-        }
-    }
-
-    /// At an orderly stop, after all that was read: to its clients this broker is about to be gone, and no session outlives it, so that the wills
-    /// cannot be put off until the restart (3.1.2.5).
-    pub(super) fn queue_all_wills(&mut self) {
-        for will in self.conns.take_wills() {
-            self.queue_will(will);
-        }
-    }
-
-    /// Nothing is left that a drain waits for: no will that could be published, and nothing on its way to being secured.
-    pub(super) fn is_idle(&self) -> bool {
-        (self.wills.is_empty() || !self.takes_readings()) && self.owed.is_idle()
-    }
-
-    /// The session's connection is over.
-    fn detach(&mut self, index: SessionIndex) {
-        let Some(session) = self.sessions.get_mut(index) else { return };
-        session.conn = None;
-        if session.is_brief() {
-            self.remove_session(index);
-        }
-    }
-
-    pub(super) fn remove_session(&mut self, index: SessionIndex) {
-        let Some(mut session) = self.sessions.try_remove(index) else { return };
-        self.durable -= usize::from(!session.is_brief());
-        session.clear(&self.budget);
-        self.by_client.remove(&session.client);
-        for subscription in &session.filters {
-            self.subscriptions.remove(&subscription.filter, index);
         }
     }
 
@@ -217,6 +125,7 @@ impl Broker {
         match event {
             OutboxToBroker::Started(start) => {
                 self.owed.begin(start);
+                self.finish_restore();
                 self.wake_held();
             }
             OutboxToBroker::Secured(ranges) => {
@@ -238,7 +147,8 @@ impl Broker {
                     self.wake_held();
                 }
             }
-            OutboxToBroker::Restored(_) | OutboxToBroker::Link { .. } => {}
+            OutboxToBroker::Restored(page) => self.restore(page),
+            OutboxToBroker::Link { .. } => {}
             OutboxToBroker::Full(full) => {
                 self.owed.full = full;
                 self.wake_held();
@@ -248,9 +158,7 @@ impl Broker {
 
     fn release_acks(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id).filter(|c| c.end.is_none()) else { return };
-        let out = &mut conn.out;
-        conn.acks.release(&self.owed, |packet| out.push(packet.as_bytes()));
-        conn.answers.release(&self.owed, |packet| out.push(packet));
+        conn.release_answers(&self.owed);
         let committed = matches!(conn.hold, Some(Hold::Commit(counter)) if self.owed.is_secured(counter, counter));
         if conn.hold == Some(Hold::Acks) || committed {
             conn.hold = None;
@@ -273,6 +181,11 @@ impl Broker {
             }
             Hold::Acks | Hold::Slow | Hold::Commit(_) => {}
         }
+    }
+
+    /// The connection ends.
+    pub(super) fn forget_held(&mut self, id: ConnId) {
+        self.held.retain(|held| *held != id);
     }
 
     fn wake_held(&mut self) {
@@ -301,6 +214,11 @@ impl Broker {
         }
     }
 
+    /// The upstream's name, for the log.
+    pub(super) fn name_of(&self, upstream: u8) -> &str {
+        self.names.get(usize::from(upstream)).map_or("", |name| name)
+    }
+
     /// What an upstream would have got of a reading or a QoS 0 message cannot be kept.
     pub(super) fn dropped(&mut self) {
         let before = self.counters.dropped_overflow;
@@ -311,7 +229,7 @@ impl Broker {
         self.dropping = Some((self.dropping.map_or(before, |(since, _)| since), self.now.mono));
     }
 
-    fn say_drops_over(&mut self) {
+    pub(super) fn say_drops_over(&mut self) {
         if let Some((before, _)) = self.dropping.take_if(|(_, last)| self.now.mono.since(*last) >= DROPS_OVER) {
             tracing::info!(dropped = self.counters.dropped_overflow - before, "readings and QoS 0 messages are kept again");
         }
@@ -322,100 +240,10 @@ impl Broker {
         self.paused_until
     }
 
-    fn wake_paused(&mut self) {
+    pub(super) fn wake_paused(&mut self) {
         self.paused_until = None;
         let paused = std::mem::take(&mut self.paused);
         self.resume(&paused);
-    }
-
-    /// Deadlines: those of paused feeders, CONNECT, keep-alive, held publishes, ending connections; and replays that waited for others' output.
-    /// At least once a second.
-    pub(super) fn sweep(&mut self, now: Now) {
-        self.now = now;
-        let now = now.mono;
-        if self.paused_until.is_some_and(|at| at <= now) {
-            self.wake_paused();
-        }
-        self.say_drops_over();
-        let limits = &self.limits;
-        let overdue = self.conns.iter().filter_map(|(id, conn)| {
-            let end = match (conn.end, conn.hold) {
-                (Some(_), _) => return (conn.opened <= now).then_some((id, None)),
-                (None, _) if !conn.connected => (now.since(conn.opened) >= limits.connect_timeout).then_some(End::ConnectTimeout),
-                (None, Some(Hold::Full(full))) => {
-                    let refused = conn.refused_since.is_some_and(|since| now.since(since) >= limits.refuse_close);
-                    full.iter().next().filter(|_| refused).map(|upstream| End::Refused(upstream.0))
-                }
-                (None, Some(_)) => None,
-                (None, None) => (!conn.patience.is_zero() && now.since(conn.seen) > conn.patience).then_some(End::KeepAlive),
-            };
-            end.map(|end| (id, Some(end)))
-        });
-        let overdue: Vec<_> = overdue.collect();
-        self.wakes.extend(self.conns.iter().filter(|(_, conn)| !conn.replays.is_empty()).map(|(id, _)| id));
-        for (id, end) in overdue {
-            match end {
-                Some(end) => self.end(id, end),
-                // It does not read its last bytes: they are dropped.
-                None => {
-                    self.forget_output(id);
-                    self.wakes.push(id);
-                }
-            }
-        }
-    }
-
-    /// The connection has been answered.
-    pub(super) fn mark_answered(&mut self, id: ConnId) {
-        self.mark_in(0, id);
-    }
-
-    /// The connection has got, or still has, output.
-    pub(super) fn mark_dirty(&mut self, id: ConnId) {
-        self.mark_in(1, id);
-    }
-
-    fn mark_in(&mut self, queue: usize, id: ConnId) {
-        if let Some(conn) = self.conns.get_mut(id)
-            && !conn.dirty
-            && conn.out.waiting() > 0
-        {
-            conn.dirty = true;
-            self.push_dirty(queue, id);
-        }
-    }
-
-    fn push_dirty(&mut self, queue: usize, id: ConnId) {
-        if let Some(queue) = self.dirty.get_mut(queue) {
-            queue.push_back(id);
-        }
-    }
-
-    /// For a delivery that has just set the connection's `dirty`.
-    pub(super) fn mark(&mut self, id: ConnId) {
-        self.push_dirty(1, id);
-    }
-
-    /// The next connection that has output for its socket.
-    pub(super) fn next_dirty(&mut self) -> Option<ConnId> {
-        while let Some(id) = self.pop_dirty() {
-            if let Some(conn) = self.conns.get_mut(id) {
-                conn.dirty = false;
-                return Some(id);
-            }
-        }
-        None
-    }
-
-    fn pop_dirty(&mut self) -> Option<ConnId> {
-        let [answers, deliveries] = &mut self.dirty;
-        self.dirty_turn ^= 1;
-        let (first, second) = if self.dirty_turn == 1 { (answers, deliveries) } else { (deliveries, answers) };
-        first.pop_front().or_else(|| second.pop_front())
-    }
-
-    pub(super) fn has_dirty(&self) -> bool {
-        self.dirty.iter().any(|queue| !queue.is_empty())
     }
 
     /// Tasks to be woken: connections that end, or whose input may be applied again.
@@ -515,6 +343,9 @@ impl Broker {
         BrokerStatus {
             clients: self.conns.iter().filter(|(_, c)| c.session.is_some()).count() as u64,
             sessions: self.sessions.len() as u64,
+            sessions_stored: self.durable as u64,
+            wills_pending: (self.wills.len() + self.sessions.iter().filter(|(_, s)| s.will.is_some()).count()) as u64,
+            retained_refused: self.retained.refused,
             retained: self.retained.len() as u64,
             owed: self.owed.last_given(),
             unsecured_bytes: self.owed.bytes() as u64,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_local};
 
-use super::conn::End;
+use super::end::End;
 use super::shell::Shell;
 use super::state::Broker;
 use super::{Error, Links, Options, flusher, listener};
@@ -115,7 +115,7 @@ impl Turns {
     /// What is due by itself.
     fn work(&mut self, shell: &Shell) {
         let now = clock::now();
-        let wills_left = {
+        let more = {
             let mut broker = shell.broker.borrow_mut();
             if broker.takes_readings() {
                 broker.inject(&mut self.readings, now);
@@ -123,7 +123,7 @@ impl Turns {
             if now.mono >= self.next_sweep || broker.paused_until().is_some_and(|at| at <= now.mono) {
                 broker.sweep(now);
             }
-            broker.publish_wills(now)
+            broker.chores(now)
         };
         if now.mono >= self.next_sweep {
             self.next_sweep = now.mono + SWEEP;
@@ -131,7 +131,7 @@ impl Turns {
         }
         // Entries that the link has no room for are no news: the loop waits for room.
         shell.settle();
-        if wills_left {
+        if more {
             shell.main.notify_one();
         }
     }

@@ -1,25 +1,79 @@
-//! Wills: published when their delay is over after the end of a connection (3.1.2.5; 5.0, 3.1.3.2.2).
+//! Wills: published when their delay is over after the end of a connection, or when its session ends, whichever comes first
+//! (3.1.2.5; 5.0, 3.1.3.2.2); not at all if the client is back before that.
+//!
+//! The will of a session that outlives its connection is part of its row, until it is published: after a restart its delay begins anew.
 
 use super::access;
 use super::apply::Work;
+use super::id::SessionIndex;
 use super::state::Broker;
-use crate::model::{Body, Message, Now, Origin, StoredWill};
+use crate::model::{Body, Message, Origin, StoredWill};
+
+/// Wills that wait to be published; further ones of connections that end are dropped and counted. More than there are connections by default.
+const WILLS_MAX: usize = 1_024;
+
+/// A will that is to be published now, and the session whose row then goes without it.
+#[derive(Debug)]
+pub(super) struct DueWill {
+    will: StoredWill,
+    session: Option<(SessionIndex, u64)>,
+}
 
 impl Broker {
+    /// `session`: with its serial, if it is not over.
+    pub(super) fn queue_will(&mut self, will: StoredWill, session: Option<(SessionIndex, u64)>) {
+        if self.takes_will() {
+            self.wills.push_back(DueWill { will, session });
+            self.news = true;
+        } else {
+            self.counters.dropped_queue += 1;
+        }
+    }
+
+    pub(super) fn takes_will(&self) -> bool {
+        self.wills.len() < WILLS_MAX
+    }
+
     /// Publishes wills that wait; true if some are left.
-    pub(super) fn publish_wills(&mut self, now: Now) -> bool {
-        self.now = now;
+    pub(super) fn publish_wills(&mut self) -> bool {
         let mut work = Work::turn();
         while !work.is_done()
             && self.takes_readings()
-            && let Some(will) = self.wills.pop_front()
+            && let Some(DueWill { will, session }) = self.wills.pop_front()
         {
-            let StoredWill { topic, body, qos, retain, properties, expiry, restricted, .. } = will;
-            if !(restricted && access::is_closed(topic.as_str())) && !access::is_reserved(topic.as_str()) {
-                let message = Message { properties, expiry, ..Message::new(topic, Body::raw(body), qos, retain, Origin::Client) };
-                self.accept(&message, &mut work);
+            self.publish_will(will, &mut work);
+            if let Some((index, _)) = session.filter(|(index, serial)| self.sessions.get(*index).is_some_and(|s| s.serial == *serial)) {
+                self.put_session(index);
             }
         }
         !self.wills.is_empty() && self.takes_readings()
     }
+
+    fn publish_will(&mut self, will: StoredWill, work: &mut Work) {
+        if !may_publish(will.topic.as_str(), will.restricted) {
+            return;
+        }
+        let StoredWill { topic, body, qos, retain, properties, expiry, .. } = will;
+        let message = Message { properties, expiry, ..Message::new(topic, Body::raw(body), qos, retain, Origin::Client) };
+        self.accept(&message, work);
+    }
+
+    /// At an orderly stop, after all that was read: to its clients this broker is about to be gone, so wills are published now. One with a delay
+    /// that is in the store is left for the next start: the client may be back within the delay.
+    pub(super) fn queue_all_wills(&mut self) {
+        for id in self.conns.ids() {
+            let Some(conn) = self.conns.get_mut(id) else { continue };
+            let Some((index, session)) = conn.session.and_then(|s| Some((s, self.sessions.get(s)?))) else { continue };
+            let stays = !session.is_brief() && conn.will.as_ref().is_some_and(|will| will.delay > 0);
+            let session = (!session.is_brief()).then_some((index, session.serial));
+            if let Some(will) = conn.will.take_if(|_| !stays) {
+                self.queue_will(*will, session);
+            }
+        }
+    }
+}
+
+/// Whether a client may publish to `topic`.
+pub(super) fn may_publish(topic: &str, restricted: bool) -> bool {
+    !(access::is_reserved(topic) || (restricted && access::is_closed(topic)))
 }

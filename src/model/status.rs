@@ -46,6 +46,18 @@ pub struct BrokerStatus {
     /// Messages whose expiry interval passed before they could be delivered.
     #[serde(default)]
     pub expired: u64,
+    /// Sessions that outlive their connection: the store has them, too.
+    #[serde(default)]
+    pub sessions_stored: u64,
+    /// Sessions whose expiry interval passed while their client was away.
+    #[serde(default)]
+    pub sessions_expired: u64,
+    /// Wills of clients that are away, whose delay is not over.
+    #[serde(default)]
+    pub wills_pending: u64,
+    /// Messages that were not retained for want of room.
+    #[serde(default)]
+    pub retained_refused: u64,
     pub unsecured_bytes: u64,
     pub protocol_errors: u64,
     /// CPU time of the longest turn of the broker's thread, in microseconds.

@@ -1,10 +1,13 @@
 //! The broker's state driven through `apply`, without a socket: clients are byte buffers, the test is the outbox and the clock.
 
 mod acks;
+mod auth;
+mod life;
 mod mutations;
 mod pressure;
 mod protocol;
 mod qos2;
+mod reasons;
 mod sessions;
 mod wire5;
 
@@ -14,7 +17,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::apply::Turn;
-use super::conn::End;
+use super::end::End;
 use super::id::ConnId;
 use super::output::SLICES;
 use super::state::Broker;
@@ -95,6 +98,17 @@ impl Bench {
         }
     }
 
+    /// As [`Bench::pass`], swept each second.
+    fn skip(&mut self, ms: u64) {
+        self.resume();
+        for _ in 0..(ms / 1_000).min(1_000) {
+            self.now = self.now + Duration::from_secs((ms / 1_000).div_ceil(1_000));
+            let now = self.now();
+            self.broker.sweep(now);
+            self.resume();
+        }
+    }
+
     fn open(&mut self, restricted: bool) -> ConnId {
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
         self.broker.open(peer, restricted, self.now()).expect("room for a connection")
@@ -167,7 +181,7 @@ impl Bench {
             }
         }
         let now = self.now();
-        while self.broker.publish_wills(now) {}
+        while self.broker.chores(now) {}
     }
 
     /// Bytes that came to the client; written in pieces.
@@ -245,6 +259,8 @@ fn line(first: u8, body: &[u8]) -> String {
         kind::SUBACK => format!("SUBACK {} {:?}", id(0), &body[2..]),
         kind::UNSUBACK => format!("UNSUBACK {}", id(0)),
         kind::PINGRESP => "PINGRESP".to_owned(),
+        kind::DISCONNECT => format!("DISCONNECT {}", body[0]),
+        kind::AUTH => format!("AUTH {} {}", body[0], text(&body[2..])),
         kind::PUBLISH => {
             let topic_end = 2 + usize::from(id(0));
             let flags = [(8, " dup"), (1, " retain")].map(|(bit, name)| if first & bit == 0 { "" } else { name }).concat();

@@ -5,7 +5,7 @@ use super::*;
 use crate::model::{DoneHow, DueState, StateChange};
 
 /// What went to the outbox, each in a few words.
-fn told(bench: &mut Bench) -> Vec<String> {
+pub(super) fn told(bench: &mut Bench) -> Vec<String> {
     bench.put.extend(bench.broker.take_pending());
     let state = |state: &DueState| match state {
         DueState::Queued => "queued".to_owned(),
@@ -38,7 +38,7 @@ fn told(bench: &mut Bench) -> Vec<String> {
 }
 
 /// Applies `bytes` without the store's help.
-fn say(bench: &mut Bench, id: ConnId, bytes: &[u8]) {
+pub(super) fn say(bench: &mut Bench, id: ConnId, bytes: &[u8]) {
     bench.sent.entry(id).or_default().extend_from_slice(bytes);
     bench.turn(id);
 }

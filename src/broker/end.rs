@@ -1,0 +1,111 @@
+//! Why connections end, and what is said of it: to the log, and to a client of 5.0 (3.14).
+
+use crate::mqtt::{self, Reason};
+
+/// Why a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum End {
+    #[error("the client disconnected")]
+    Disconnect,
+    /// Its will is published nevertheless.
+    #[error("the client disconnected: {0}")]
+    WithWill(Reason),
+    #[error("the client closed the connection without DISCONNECT")]
+    Eof,
+    #[error("the connection broke")]
+    Broken,
+    #[error("{0}")]
+    Packet(#[from] mqtt::Error),
+    #[error("no room for its unfinished packet beside those of others")]
+    Unfinished,
+    #[error("the client id is too long")]
+    LongId,
+    #[error("no room for another session")]
+    NoSession,
+    #[error("the will's topic is closed to the client")]
+    Will,
+    #[error("CONNACK is larger than the client takes")]
+    SmallPackets,
+    #[error("more QoS 1 and 2 messages unfinished than the receive maximum allows")]
+    ReceiveMaximum,
+    #[error("a topic alias that is 0, above the maximum or unknown")]
+    Alias,
+    #[error("an authentication method that is not known here")]
+    Method,
+    #[error("the client could not prove who it is")]
+    NotAuthorized,
+    #[error("no CONNECT in time")]
+    ConnectTimeout,
+    #[error("nothing heard for 1.5 times the keep-alive")]
+    KeepAlive,
+    #[error("another connection took over the client id")]
+    TakenOver,
+    #[error("the queue of an upstream had no room for too long")]
+    Refused(u8),
+    #[error("the gateway stops")]
+    Stop,
+}
+
+impl End {
+    /// What a client of 5.0 is told in DISCONNECT before we close; `None`: it ended the connection itself, or it is broken.
+    pub(super) const fn reason(self) -> Option<Reason> {
+        match self {
+            Self::Disconnect | Self::WithWill(_) | Self::Eof | Self::Broken => None,
+            Self::Packet(error) => Some(error.reason()),
+            Self::Unfinished | Self::NoSession | Self::Refused(_) => Some(Reason::QuotaExceeded),
+            Self::LongId => Some(Reason::ClientIdNotValid),
+            Self::Will | Self::NotAuthorized => Some(Reason::NotAuthorized),
+            Self::SmallPackets => Some(Reason::PacketTooLarge),
+            Self::ReceiveMaximum => Some(Reason::ReceiveMaximumExceeded),
+            Self::Alias => Some(Reason::TopicAliasInvalid),
+            Self::Method => Some(Reason::BadAuthenticationMethod),
+            Self::ConnectTimeout | Self::KeepAlive => Some(Reason::KeepAliveTimeout),
+            Self::TakenOver => Some(Reason::SessionTakenOver),
+            Self::Stop => Some(Reason::ServerShuttingDown),
+        }
+    }
+
+    /// Whether the client has taken its will back [MQTT-3.14.4-3].
+    pub(super) const fn takes_will_back(self) -> bool {
+        matches!(self, Self::Disconnect)
+    }
+
+    /// Whether the peer broke the protocol.
+    pub(super) const fn is_protocol_error(self) -> bool {
+        matches!(self, Self::Packet(_) | Self::LongId | Self::ReceiveMaximum | Self::Alias)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mqtt::reason::Carrier;
+
+    #[test]
+    fn what_ends_a_connection_has_a_reason_that_disconnect_may_carry() {
+        for end in [
+            End::Packet(mqtt::Error::Malformed("")),
+            End::Packet(mqtt::Error::Protocol("")),
+            End::Packet(mqtt::Error::TooLarge { size: 2, max: 1 }),
+            End::Packet(mqtt::Error::TooManyFilters),
+            End::Packet(mqtt::Error::Topic(crate::model::TopicError::Wildcard)),
+            End::Packet(mqtt::Error::TopicAliasInvalid),
+            End::Unfinished,
+            End::ReceiveMaximum,
+            End::Alias,
+            End::NotAuthorized,
+            End::KeepAlive,
+            End::TakenOver,
+            End::Refused(0),
+            End::Stop,
+        ] {
+            assert!(end.reason().is_some_and(|reason| reason.may_be_in(Carrier::ServerDisconnect)), "{end:?}");
+        }
+        for end in [End::Disconnect, End::WithWill(Reason::DisconnectWithWill), End::Eof, End::Broken] {
+            assert_eq!(end.reason(), None, "{end:?}");
+        }
+        for end in [End::LongId, End::NoSession, End::Will, End::SmallPackets, End::Method, End::NotAuthorized] {
+            assert!(end.reason().is_some_and(|reason| reason.may_be_in(Carrier::Connack)), "{end:?}");
+        }
+    }
+}

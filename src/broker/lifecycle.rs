@@ -1,0 +1,239 @@
+//! Connections and sessions from their beginning to their end: deadlines, expiry, what is left behind.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::conn::Hold;
+use super::end::End;
+use super::id::{ConnId, SessionIndex};
+use super::session::Session;
+use super::state::Broker;
+use crate::model::{Mono, Now, StateChange, StoredWill};
+
+/// Longest time that a connection which is to end may take to read its last bytes.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What is done of expired sessions in one turn: a session, a filter and a queued message count as one each. A session is ended whole.
+const EXPIRED_A_TURN: usize = 2_048;
+
+impl Broker {
+    /// A connection was accepted; `None` when there are `connections_max`.
+    pub(super) fn open(&mut self, peer: SocketAddr, restricted: bool, now: Now) -> Option<ConnId> {
+        if self.conns.len() >= self.limits.connections_max {
+            return None;
+        }
+        Some(self.conns.open(peer, restricted, now.mono, &self.budget))
+    }
+
+    /// The connection's end has come from outside: its socket says so.
+    pub(super) fn lost(&mut self, id: ConnId, end: End, now: Now) {
+        self.now = now;
+        self.end(id, end);
+    }
+
+    /// Its socket is closed: forget it.
+    pub(super) fn gone(&mut self, id: ConnId) {
+        self.conns.remove(id);
+    }
+
+    /// Ends a connection: its session is detached at once, its will queued; its task closes the socket when the last bytes are written.
+    pub(super) fn end(&mut self, id: ConnId, end: End) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        if conn.end.is_some() {
+            return;
+        }
+        conn.end = Some(end);
+        conn.opened = self.now.mono + LINGER;
+        let was_held = conn.hold.take().is_some();
+        conn.replays = VecDeque::new();
+        conn.say_end(end);
+        let (peer, session, will) = (conn.peer, conn.session.take(), conn.will.take());
+        if was_held {
+            self.forget_held(id);
+        }
+        if end.is_protocol_error() {
+            self.counters.protocol_errors += 1;
+        }
+        let client = session.and_then(|s| self.sessions.get(s)).map(|s| Rc::clone(&s.client)).unwrap_or_default();
+        match end {
+            End::Refused(upstream) => {
+                self.counters.refused += 1;
+                let upstream = self.name_of(upstream);
+                tracing::warn!(?client, %peer, upstream, "connection closed: {end}");
+            }
+            End::TakenOver | End::Packet(crate::mqtt::Error::Version(_)) => tracing::info!(?client, %peer, "connection closed: {end}"),
+            _ => tracing::debug!(?client, %peer, "connection closed: {end}"),
+        }
+        if let Some(session) = session {
+            self.detach(session, end, will);
+        }
+        self.mark_answered(id);
+        self.wakes.push(id);
+    }
+
+    /// The session's connection is over: what it leaves is a will, now or after its delay, and the time until the session ends.
+    fn detach(&mut self, index: SessionIndex, end: End, will: Option<Box<StoredWill>>) {
+        let now = self.now.mono;
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        session.conn = None;
+        let will = will.filter(|_| !end.takes_will_back());
+        if session.is_brief() {
+            // At an orderly stop its will is published before.
+            if let Some(will) = will.filter(|_| end != End::Stop) {
+                self.queue_will(*will, None);
+            }
+            self.end_session(index, None);
+            return;
+        }
+        session.ends = (!session.never_expires()).then(|| now + Duration::from_secs(session.expiry.into()));
+        let serial = session.serial;
+        match will {
+            // What is left at an orderly stop stays in the row: it is published after the next start.
+            Some(will) if will.delay > 0 || end == End::Stop => {
+                session.will = Some((now + Duration::from_secs(will.delay.into()), will));
+                self.put_session(index);
+            }
+            // Its row goes without it once it is published.
+            Some(will) => self.queue_will(*will, Some((index, serial))),
+            None => {
+                self.put_session(index);
+            }
+        }
+        self.schedule(index);
+    }
+
+    /// Ends a session: what it shares goes to others, its will is published [5.0, 3.1.3.2.2], the store hears of it. The counter of that, 0: it
+    /// is not in the store. `waits`: the connection that is woken when it is committed.
+    pub(super) fn end_session(&mut self, index: SessionIndex, waits: Option<ConnId>) -> u64 {
+        self.leave_groups(index);
+        let Some(mut session) = self.sessions.try_remove(index) else { return 0 };
+        if let Some(at) = session.deadline {
+            self.deadlines.remove(&(at, index));
+        }
+        session.clear(&self.budget);
+        self.by_client.remove(&session.client);
+        for subscription in &session.filters {
+            self.subscriptions.remove(&subscription.filter, index);
+        }
+        if let Some((_, will)) = session.will {
+            self.queue_will(*will, None);
+        }
+        let Some(durable) = session.durable else { return 0 };
+        self.durable -= 1;
+        self.change(StateChange::SessionEnded(durable), waits)
+    }
+
+    /// Takes note of what comes next to the session of a client that is away: its end, or its will.
+    pub(super) fn schedule(&mut self, index: SessionIndex) {
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        let next = session.next_deadline();
+        let before = std::mem::replace(&mut session.deadline, next);
+        if before != next {
+            if let Some(at) = before {
+                self.deadlines.remove(&(at, index));
+            }
+            self.deadlines.extend(next.map(|at| (at, index)));
+        }
+    }
+
+    /// Sessions that end, and wills whose delay is over. True if there are more than one turn takes.
+    pub(super) fn expire(&mut self) -> bool {
+        let mut done = 0;
+        while let Some(&(at, index)) = self.deadlines.first()
+            && at <= self.now.mono
+            && self.takes_will()
+        {
+            if done >= EXPIRED_A_TURN {
+                return true;
+            }
+            self.deadlines.pop_first();
+            done += self.expire_one(index);
+        }
+        false
+    }
+
+    /// What it cost.
+    fn expire_one(&mut self, index: SessionIndex) -> usize {
+        let now = self.now.mono;
+        let Some(session) = self.sessions.get_mut(index) else { return 1 };
+        session.deadline = None;
+        if session.ends.is_some_and(|ends| ends <= now) {
+            let cost = 1 + session.filters.len() + session.queue.len() + session.inflight.len();
+            tracing::debug!(client = ?session.client, "session expired");
+            self.counters.sessions_expired += 1;
+            self.end_session(index, None);
+            return cost;
+        }
+        let serial = session.serial;
+        if let Some((_, will)) = session.will.take_if(|(at, _)| *at <= now) {
+            self.queue_will(*will, Some((index, serial)));
+        }
+        self.schedule(index);
+        1
+    }
+
+    /// Deadlines: those of paused feeders, CONNECT, keep-alive, held publishes, ending connections; and replays that waited for others' output.
+    /// At least once a second.
+    pub(super) fn sweep(&mut self, now: Now) {
+        self.now = now;
+        let now = now.mono;
+        if self.paused_until().is_some_and(|at| at <= now) {
+            self.wake_paused();
+        }
+        self.say_drops_over();
+        let limits = &self.limits;
+        let overdue = self.conns.iter().filter_map(|(id, conn)| {
+            let end = match (conn.end, conn.hold) {
+                (Some(_), _) => return (conn.opened <= now).then_some((id, None)),
+                (None, _) if !conn.connected => (now.since(conn.opened) >= limits.connect_timeout).then_some(End::ConnectTimeout),
+                (None, _) if conn.auth.as_ref().is_some_and(|auth| auth.deadline.is_some_and(|at| at <= now)) => Some(End::NotAuthorized),
+                (None, Some(Hold::Full(full))) => {
+                    let refused = conn.refused_since.is_some_and(|since| now.since(since) >= limits.refuse_close);
+                    full.iter().next().filter(|_| refused).map(|upstream| End::Refused(upstream.0))
+                }
+                (None, Some(_)) => None,
+                (None, None) => (!conn.patience.is_zero() && now.since(conn.seen) > conn.patience).then_some(End::KeepAlive),
+            };
+            end.map(|end| (id, Some(end)))
+        });
+        let overdue: Vec<_> = overdue.collect();
+        self.wakes.extend(self.conns.iter().filter(|(_, conn)| !conn.replays.is_empty()).map(|(id, _)| id));
+        for (id, end) in overdue {
+            match end {
+                Some(end) => self.end(id, end),
+                // It does not read its last bytes: they are dropped.
+                None => {
+                    self.forget_output(id);
+                    self.wakes.push(id);
+                }
+            }
+        }
+    }
+
+    /// What is due by itself, a turn of it: at every look of the broker's task. True if more is left that can be done now.
+    pub(super) fn chores(&mut self, now: Now) -> bool {
+        self.now = now;
+        if !self.owed.is_started() {
+            return false;
+        }
+        let expiring = self.expire();
+        let publishing = self.publish_wills();
+        expiring || publishing
+    }
+
+    /// Nothing is left that a drain waits for: no will that could be published, and nothing on its way to being secured.
+    pub(super) fn is_idle(&self) -> bool {
+        (self.wills.is_empty() || !self.takes_readings()) && self.owed.is_idle()
+    }
+}
+
+impl Session {
+    fn next_deadline(&self) -> Option<Mono> {
+        if self.conn.is_some() {
+            return None;
+        }
+        [self.ends, self.will.as_ref().map(|(at, _)| *at)].into_iter().flatten().min()
+    }
+}
