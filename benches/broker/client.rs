@@ -13,6 +13,7 @@ use tidegate::clock;
 use tidegate::model::Mono;
 
 use crate::latency::Latencies;
+use crate::process::Broker;
 use crate::wire::{self, Version};
 
 /// Each publisher goes round so many topics of its own, as a device with its points does: no broker lives off the last lookup.
@@ -59,6 +60,20 @@ pub struct Outcome {
     pub latencies: Latencies,
     /// From the first message to the last delivery.
     pub took: Duration,
+    /// CPU time of the broker meanwhile.
+    pub cpu: Duration,
+}
+
+impl Outcome {
+    /// This and then `other`.
+    pub fn add(&mut self, other: &Self) {
+        self.due += other.due;
+        self.delivered += other.delivered;
+        self.disordered += other.disordered;
+        self.latencies.merge(&other.latencies);
+        self.took += other.took;
+        self.cpu += other.cpu;
+    }
 }
 
 /// What lies between the publishers and the receivers of a group.
@@ -99,26 +114,26 @@ impl Gate {
     }
 }
 
-/// Connects everybody to `broker`, calls `start` once all are subscribed, runs the load for `duration`, and returns when all has come or nothing
-/// comes any more.
-pub fn run(broker: SocketAddr, load: Load, duration: Duration, start: impl FnOnce()) -> io::Result<Outcome> {
+/// Connects everybody to `broker`, runs the load for `duration` once all are subscribed, and returns when all has come or nothing comes any more.
+pub fn run(broker: &Broker, load: Load, duration: Duration) -> io::Result<Outcome> {
     let mut receivers = Vec::new();
     for group in 0..load.groups {
         for n in 0..load.subscribers {
-            receivers.push(Receiver::subscribe(broker, load, group, n)?);
+            receivers.push(Receiver::subscribe(broker.address, load, group, n)?);
         }
     }
-    let publishers: Vec<_> = (0..load.groups * load.publishers).map(|n| Publisher::connect(broker, load, n)).collect::<io::Result<_>>()?;
+    let publishers: Vec<_> =
+        (0..load.groups * load.publishers).map(|n| Publisher::connect(broker.address, load, n)).collect::<io::Result<_>>()?;
     let gates: Vec<Gate> = (0..load.groups).map(|_| Gate::default()).collect();
-    start();
+    let cpu = broker.cpu()?;
     let begin = clock::mono();
     let end = begin + duration;
-    let (mut outcome, last) = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let threads: Vec<_> = match load.feed {
             Feed::Flat { batch, window } => {
-                let one = |publisher: Publisher| {
+                let one = |mut publisher: Publisher| {
                     let gate = &gates[publisher.group(load)];
-                    scope.spawn(move || publisher.flat(gate, batch, window, end))
+                    scope.spawn(move || publisher.flat(gate, batch, window, end).map(|()| vec![publisher]))
                 };
                 publishers.into_iter().map(one).collect()
             }
@@ -127,16 +142,20 @@ pub fn run(broker: SocketAddr, load: Load, duration: Duration, start: impl FnOnc
                 vec![scope.spawn(move || pace(publishers, load, gates, per_second, end))]
             }
         };
-        let outcome = receive(receivers, load, &gates);
+        let received = receive(&mut receivers, load, &gates);
         gates.iter().for_each(|gate| gate.all_have(u64::MAX));
+        let mut publishers = Vec::new();
         for thread in threads {
-            thread.join().expect("a publisher does not panic")?;
+            publishers.extend(thread.join().expect("a publisher does not panic")?);
         }
-        outcome
-    })?;
-    outcome.due = gates.iter().map(|gate| gate.counts().sent).sum::<u64>() * u64::from(load.subscribers);
-    outcome.took = last.since(begin);
-    Ok(outcome)
+        let mut outcome = received?;
+        outcome.took = outcome.took.saturating_sub(Duration::from_nanos(begin.as_nanos()));
+        outcome.cpu = broker.cpu()?.saturating_sub(cpu);
+        outcome.due = gates.iter().map(|gate| gate.counts().sent).sum::<u64>() * u64::from(load.subscribers);
+        let sockets = publishers.into_iter().map(|p| p.socket).chain(receivers.into_iter().map(|r| r.socket));
+        sockets.map(wire::disconnect).collect::<io::Result<Vec<()>>>()?;
+        Ok(outcome)
+    })
 }
 
 #[derive(Debug)]
@@ -165,7 +184,7 @@ impl Publisher {
         (self.number / load.publishers) as usize
     }
 
-    fn flat(mut self, gate: &Gate, batch: u32, window: u64, end: Mono) -> io::Result<()> {
+    fn flat(&mut self, gate: &Gate, batch: u32, window: u64, end: Mono) -> io::Result<()> {
         let result = loop {
             if clock::mono() >= end {
                 break self.wait_for_acks(0);
@@ -231,7 +250,7 @@ impl Publisher {
 }
 
 /// One thread for all publishers: a message at each tick, and the acknowledgements are read when that publisher's turn comes again.
-fn pace(mut publishers: Vec<Publisher>, load: Load, gates: &[Gate], per_second: u32, end: Mono) -> io::Result<()> {
+fn pace(mut publishers: Vec<Publisher>, load: Load, gates: &[Gate], per_second: u32, end: Mono) -> io::Result<Vec<Publisher>> {
     let period = Duration::from_secs(1) / per_second;
     let mut due = clock::mono();
     let mut result = Ok(());
@@ -252,16 +271,16 @@ fn pace(mut publishers: Vec<Publisher>, load: Load, gates: &[Gate], per_second: 
         result = result.and_then(|()| publisher.wait_for_acks(0));
         gates[publisher.group(load)].end();
     }
-    result
+    result.map(|()| publishers)
 }
 
-/// Until all has come; and when the last did.
-fn receive(mut receivers: Vec<Receiver>, load: Load, gates: &[Gate]) -> io::Result<(Outcome, Mono)> {
+/// Until all has come. `took` is the time of the last delivery.
+fn receive(receivers: &mut [Receiver], load: Load, gates: &[Gate]) -> io::Result<Outcome> {
     let mut buffer = vec![0; READ_BUFFER];
     let look = Timespec::try_from(LOOK).expect("some milliseconds fit");
     let mut latencies = Latencies::default();
     let mut last = clock::mono();
-    for receiver in &mut receivers {
+    for receiver in receivers.iter_mut() {
         receiver.socket.set_nonblocking(true)?;
         receiver.next = vec![0; (load.groups * load.publishers) as usize];
     }
@@ -286,7 +305,7 @@ fn receive(mut receivers: Vec<Receiver>, load: Load, gates: &[Gate]) -> io::Resu
     }
     let sum = |of: fn(&Receiver) -> u64| receivers.iter().map(of).sum();
     let (delivered, disordered) = (sum(|r| r.delivered), sum(|r| r.disordered));
-    Ok((Outcome { delivered, disordered, latencies, ..Outcome::default() }, last))
+    Ok(Outcome { delivered, disordered, latencies, took: Duration::from_nanos(last.as_nanos()), ..Outcome::default() })
 }
 
 /// A subscriber.

@@ -1,6 +1,6 @@
 //! Loads without messages: connections that come and go, connections that are idle, the first connection after a start.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -25,8 +25,9 @@ const START_POLL: Duration = Duration::from_micros(200);
 
 /// A few clients connect, are answered, disconnect and see the broker close, over and over. What is delivered is a CONNACK; its latency is from
 /// before the TCP connection to the CONNACK.
-pub fn connects(broker: SocketAddr, duration: Duration, start: impl FnOnce()) -> io::Result<Outcome> {
-    start();
+pub fn connects(broker: &Broker, duration: Duration) -> io::Result<Outcome> {
+    let address = broker.address;
+    let cpu = broker.cpu()?;
     let begin = clock::mono();
     let end = begin + duration;
     let mut outcome = std::thread::scope(|scope| {
@@ -36,11 +37,9 @@ pub fn connects(broker: SocketAddr, duration: Duration, start: impl FnOnce()) ->
                     let mut took = Vec::new();
                     while clock::mono() < end {
                         let before = clock::mono();
-                        let mut socket = wire::connect(broker, Version::V311, &format!("client-{client}-{}", took.len()), false)?;
+                        let socket = wire::connect(address, Version::V311, &format!("client-{client}-{}", took.len()), false)?;
                         took.push(u64::try_from(clock::mono().since(before).as_nanos()).unwrap_or(u64::MAX));
-                        socket.write_all(&wire::DISCONNECT)?;
-                        // The broker closes first, so that this side's ports are free again at once.
-                        let _ = socket.read(&mut [0])?;
+                        wire::disconnect(socket)?;
                     }
                     Ok(took)
                 })
@@ -56,6 +55,7 @@ pub fn connects(broker: SocketAddr, duration: Duration, start: impl FnOnce()) ->
         io::Result::Ok(Outcome { due: connected, delivered: connected, latencies, ..Outcome::default() })
     })?;
     outcome.took = clock::mono().since(begin);
+    outcome.cpu = broker.cpu()?.saturating_sub(cpu);
     Ok(outcome)
 }
 

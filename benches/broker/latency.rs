@@ -20,6 +20,11 @@ impl Latencies {
         self.all += 1;
     }
 
+    pub fn merge(&mut self, other: &Self) {
+        self.counts.iter_mut().zip(&other.counts).for_each(|(own, more)| *own += more);
+        self.all += other.all;
+    }
+
     /// In µs; 0 if nothing was added.
     pub fn percentile(&self, percent: u64) -> f64 {
         let mut left = (self.all * percent).div_ceil(100);

@@ -33,6 +33,8 @@ use scenario::{SCENARIOS, Scenario, What};
 
 /// Each scenario is run so often for each broker, in turn; the median counts.
 const RUNS: usize = 3;
+/// Turns of a broker in a run.
+const SLICES: u32 = 8;
 const STARTS: usize = 10;
 const MEMORY_AFTER: Duration = Duration::from_secs(60);
 /// The name by which the whole gateway's figures are chosen.
@@ -118,55 +120,100 @@ fn first_line(command: &mut Command) -> Option<String> {
     String::from_utf8_lossy(&output.stdout).lines().next().map(str::to_owned)
 }
 
-/// Runs the scenario for all its brokers in turn.
+/// Runs the scenario for all its brokers.
 fn compare(scenario: Scenario, choice: &Choice, there: &[Kind]) -> Row {
+    let mut results: Vec<(Kind, report::Outcome)> = Vec::new();
     let kinds: Vec<Kind> = scenario.kinds.iter().copied().filter(|kind| there.contains(kind)).collect();
-    let mut samples: Vec<Result<Vec<Sample>, String>> = kinds.iter().map(|_| Ok(Vec::new())).collect();
+    let mut runs: Vec<Vec<Sample>> = vec![Vec::new(); kinds.len()];
+    let mut failed: Vec<Option<String>> = vec![None; kinds.len()];
     for _ in 0..choice.runs() {
-        for (kind, samples) in kinds.iter().zip(&mut samples) {
-            let Ok(list) = samples else { continue };
-            match run(scenario.what, *kind, choice.quick) {
-                Ok(sample) => list.push(sample),
-                Err(e) if e.kind() == io::ErrorKind::Unsupported => *samples = Err(format!("not yet: {e}")),
-                Err(e) => *samples = Err(format!("failed: {e}")),
+        let wanted: Vec<Kind> = kinds.iter().zip(&failed).filter(|(_, why)| why.is_none()).map(|(kind, _)| *kind).collect();
+        for (kind, sample) in wanted.iter().zip(run(scenario.what, &wanted, choice.quick)) {
+            let place = kinds.iter().position(|k| k == kind).expect("it is one of them");
+            match sample {
+                Ok(sample) => runs[place].push(sample),
+                Err(e) if e.kind() == io::ErrorKind::Unsupported => failed[place] = Some(format!("not yet: {e}")),
+                Err(e) => failed[place] = Some(format!("failed: {e}")),
             }
         }
     }
-    let results = kinds.into_iter().zip(samples).map(|(kind, samples)| (kind, samples.map(|list| median(&list)))).collect();
+    for ((kind, samples), why) in kinds.into_iter().zip(runs).zip(failed) {
+        results.push((kind, why.map_or_else(|| Ok(median(&samples)), Err)));
+    }
     Row { scenario, results }
 }
 
-/// One run, with a broker of its own that knows nothing of others.
-fn run(what: What, kind: Kind, quick: bool) -> io::Result<Sample> {
+/// One run: each with a process of its own that knows nothing of earlier runs. Messages come in slices to one broker after the other, so that
+/// whatever else the machine does meanwhile hits all of them.
+fn run(what: What, kinds: &[Kind], quick: bool) -> Vec<io::Result<Sample>> {
+    let slices = match what {
+        What::Load(_) | What::Connects => SLICES,
+        What::Idle | What::FirstConnack => return kinds.iter().map(|kind| alone(what, *kind)).collect(),
+    };
+    let mut trials: Vec<io::Result<Trial>> = kinds.iter().map(|kind| Trial::start(*kind, what)).collect();
+    for _ in 0..slices {
+        for trial in &mut trials {
+            let Ok(running) = trial else { continue };
+            if let Err(e) = running.slice(what, what.duration(quick) / slices) {
+                *trial = Err(e);
+            }
+        }
+    }
+    trials.into_iter().map(|trial| trial?.sample(what)).collect()
+}
+
+/// A broker under load, and what came of it.
+struct Trial {
+    broker: Broker,
+    outcome: client::Outcome,
+    /// Where the broker keeps its files; removed with it.
+    _folder: tempfile::TempDir,
+}
+
+impl Trial {
+    fn start(kind: Kind, what: What) -> io::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let broker = Broker::start(kind, folder.path(), what.is_durable())?;
+        broker.wait_for_listener()?;
+        Ok(Self { broker, outcome: client::Outcome::default(), _folder: folder })
+    }
+
+    fn slice(&mut self, what: What, duration: Duration) -> io::Result<()> {
+        let outcome = match what {
+            What::Load(load) => client::run(&self.broker, load, duration)?,
+            _ => connections::connects(&self.broker, duration)?,
+        };
+        self.outcome.add(&outcome);
+        Ok(())
+    }
+
+    fn sample(self, what: What) -> io::Result<Sample> {
+        let outcome = self.outcome;
+        let cpu_us = outcome.cpu.as_secs_f64() * 1e6 / outcome.delivered.max(1) as f64;
+        let per_second = outcome.delivered as f64 / outcome.took.as_secs_f64();
+        Ok(Sample {
+            figure: if let What::Connects = what { per_second } else { cpu_us },
+            cpu_us,
+            per_second,
+            p50_us: outcome.latencies.percentile(50),
+            p99_us: outcome.latencies.percentile(99),
+            peak_kb: self.broker.peak_kb()?,
+            lost: outcome.due.saturating_sub(outcome.delivered),
+            disordered: outcome.disordered,
+        })
+    }
+}
+
+/// What is measured of a broker that has the machine for itself.
+fn alone(what: What, kind: Kind) -> io::Result<Sample> {
     let folder = tempfile::tempdir()?;
     if let What::FirstConnack = what {
         return first_connack(kind, folder.path());
     }
-    let broker = Broker::start(kind, folder.path(), what.is_durable())?;
+    let broker = Broker::start(kind, folder.path(), false)?;
     broker.wait_for_listener()?;
-    let mut cpu = Ok(Duration::ZERO);
-    let duration = what.duration(quick);
-    let outcome = match what {
-        What::Load(load) => client::run(broker.address, load, duration, || cpu = broker.cpu())?,
-        What::Connects => connections::connects(broker.address, duration, || cpu = broker.cpu())?,
-        What::Idle | What::FirstConnack => {
-            let figure = connections::idle_bytes(&broker)?;
-            return Ok(Sample { figure, peak_kb: broker.peak_kb()?, ..Sample::default() });
-        }
-    };
-    let cpu = broker.cpu()?.saturating_sub(cpu?);
-    let cpu_us = cpu.as_secs_f64() * 1e6 / outcome.delivered.max(1) as f64;
-    let per_second = outcome.delivered as f64 / outcome.took.as_secs_f64();
-    Ok(Sample {
-        figure: if let What::Connects = what { per_second } else { cpu_us },
-        cpu_us,
-        per_second,
-        p50_us: outcome.latencies.percentile(50),
-        p99_us: outcome.latencies.percentile(99),
-        peak_kb: broker.peak_kb()?,
-        lost: outcome.due.saturating_sub(outcome.delivered),
-        disordered: outcome.disordered,
-    })
+    let figure = connections::idle_bytes(&broker)?;
+    Ok(Sample { figure, peak_kb: broker.peak_kb()?, ..Sample::default() })
 }
 
 /// The median of some starts. All but the first find what the one before has left, as after a power cut.

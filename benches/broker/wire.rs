@@ -11,7 +11,7 @@ pub const PUBREC: u8 = 0x50;
 pub const PUBREL: u8 = 0x62;
 pub const PUBCOMP: u8 = 0x70;
 const SUBACK: u8 = 0x90;
-pub const DISCONNECT: [u8; 2] = [0xE0, 0];
+const DISCONNECT: [u8; 2] = [0xE0, 0];
 
 /// A broker that does not answer for so long is taken for stuck.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -76,6 +76,23 @@ pub fn subscribe(socket: &mut TcpStream, version: Version, filter: &str, qos: u8
         Some(granted) if first == SUBACK && *granted == qos => Ok(()),
         Some(0 | 1) if first == SUBACK => Err(unsupported(&format!("a subscription at QoS {qos}"))),
         _ => Err(io::Error::other(format!("answer to SUBSCRIBE: {first:#x} {body:?}"))),
+    }
+}
+
+/// Says goodbye and waits until the broker has closed: it has read everything before, and the ports of this side are free again at once.
+pub fn disconnect(mut socket: TcpStream) -> io::Result<()> {
+    socket.set_nonblocking(false)?;
+    socket.set_read_timeout(Some(ANSWER_MAX))?;
+    // A broker that has closed already may have read all the same.
+    let _ = socket.write_all(&DISCONNECT);
+    let mut buffer = [0; 4_096];
+    loop {
+        match socket.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
+            Ok(_) => {}
+            Err(e) => return Err(e),
+        }
     }
 }
 
