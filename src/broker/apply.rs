@@ -34,6 +34,10 @@ impl Work {
         Self { deliveries: TURN_DELIVERIES, bytes: TURN_BYTES }
     }
 
+    pub(super) const fn half(&self) -> Self {
+        Self { deliveries: self.deliveries / 2, bytes: self.bytes }
+    }
+
     pub(super) const fn is_done(&self) -> bool {
         self.deliveries == 0 || self.bytes == 0
     }
@@ -103,6 +107,7 @@ impl Broker {
                 Ok((Step::Hold(hold), _)) => self.hold(id, hold),
                 Ok((step, length)) => {
                     used += length;
+                    self.traffic.packets_received += 1;
                     work.bytes = work.bytes.saturating_sub(length);
                     work.spend(1);
                     if let Step::Pause(until) = step {
@@ -119,6 +124,7 @@ impl Broker {
             conn.seen = now.mono;
         }
         self.mark_answered(id);
+        self.traffic.bytes_received += used as u64;
         Applied { used, turn }
     }
 
@@ -141,7 +147,11 @@ impl Broker {
             kind::UNSUBSCRIBE => self.unsubscribe(id, &packet::Unsubscribe::parse(frame, version)?, work),
             kind::DISCONNECT => return Err(self.disconnect(id, &packet::Disconnect::parse(frame, version)?)?),
             kind::AUTH => return self.authenticate(id, &packet::Auth::parse(frame, version)?),
-            kind::CONNECT if self.conns.get(id).is_some_and(|c| !c.connected) => return self.connect(id, frame),
+            kind::CONNECT if self.conns.get(id).is_some_and(|c| !c.connected) => {
+                let step = self.connect(id, frame)?;
+                self.traffic.connections += u64::from(step == Step::Done);
+                return Ok(step);
+            }
             kind::CONNECT => return Err(Error::Protocol("a second CONNECT [MQTT-3.1.0-2]").into()),
             _ => return Err(Error::Protocol("a packet that only a server sends").into()),
         }

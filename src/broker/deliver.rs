@@ -10,7 +10,7 @@ use super::inflight::{Sent, Stage};
 use super::letter::Letter;
 use super::output::{Envelope, Stored};
 use super::queue::Waiting;
-use super::shared::GroupId;
+use super::shared::{Choice, GroupId};
 use super::state::Broker;
 use super::subscriptions::{Receiver, Route};
 use crate::model::{DoneHow, Due, DueDone, DueState, EntryId, Mono, QoS};
@@ -31,6 +31,8 @@ pub(super) struct Delivery {
     pub(super) gated: bool,
     /// The part of a gated message that was put off.
     pub(super) late: bool,
+    /// Nothing of it is ever stored: sessions in the store get it at QoS 0, while their clients are there.
+    pub(super) volatile: bool,
     /// Sessions from this serial on have no part in it.
     pub(super) before: u64,
     /// A receiver is slow: until when its feeder is to wait.
@@ -48,6 +50,7 @@ impl Delivery {
             entry: EntryId::ZERO,
             gated: false,
             late: false,
+            volatile: false,
             before: u64::MAX,
             pause: None,
             due: Vec::new(),
@@ -77,24 +80,27 @@ pub(super) struct Deferred {
     pub(super) publisher: Option<SessionIndex>,
     /// Sessions from this serial on began later.
     pub(super) before: u64,
+    /// Of each group of shared subscriptions.
+    pub(super) chosen: Vec<Choice>,
 }
 
 impl Broker {
-    /// Whether anybody who outlives a connection is owed it: it then needs an id.
-    pub(super) fn has_durable_receiver(&self, route: &Route, qos: QoS) -> bool {
+    /// Whether anybody who outlives a connection is owed it: it then needs an id. Chooses who of each group gets it.
+    pub(super) fn has_durable_receiver(&mut self, route: &Route, qos: QoS) -> bool {
+        let chosen = !route.shared.is_empty() && self.choose_members(route, qos);
         if self.durable == 0 || qos == QoS::AtMostOnce {
             return false;
         }
-        let durable = |sub: &Receiver| sub.qos != QoS::AtMostOnce && self.sessions.get(sub.session).is_some_and(|s| !s.is_brief());
-        route.receivers.iter().any(durable) || self.groups_need_store(route)
+        let durable = |sub: &Receiver| sub.all.qos != QoS::AtMostOnce && self.sessions.get(sub.session).is_some_and(|s| !s.is_brief());
+        chosen || route.receivers.iter().any(durable)
     }
 
     pub(super) fn deliver(&mut self, route: &Route, letter: &mut Letter<'_>, delivery: &mut Delivery) {
         for sub in &route.receivers {
             let own = delivery.publisher == Some(sub.session);
-            let Some(qos) = (if own { sub.own } else { Some(sub.qos) }) else { continue };
-            let retain = sub.retain_as_published && letter.retain;
-            let portion = Portion { session: sub.session, qos, retain, identifiers: sub.identifiers.as_ref(), group: None };
+            let Some(wish) = sub.wish(own) else { continue };
+            let retain = wish.retain_as_published && letter.retain;
+            let portion = Portion { session: sub.session, qos: wish.qos, retain, identifiers: wish.identifiers.as_ref(), group: None };
             self.deliver_to(portion, letter, delivery);
         }
         if !route.shared.is_empty() {
@@ -110,6 +116,7 @@ impl Broker {
         if session.serial >= delivery.before {
             return;
         }
+        let qos = if delivery.volatile && session.durable.is_some() { QoS::AtMostOnce } else { qos };
         let stored_for = session.durable.filter(|_| qos != QoS::AtMostOnce);
         if delivery.gated && delivery.late == stored_for.is_some() {
             return;
@@ -136,10 +143,11 @@ impl Broker {
                 Some((id, conn)) if keeps_up => {
                     let written = conn.push_letter(letter, first, None, portion.identifiers, now, &self.budget);
                     self.counters.delivered += u64::from(written);
+                    self.traffic.publish_bytes_sent += letter.body_len() as u64;
                     self.mark_delivery(id);
                 }
                 Some(_) => self.counters.dropped_qos0 += 1,
-                None if self.limits.queue_qos0 => self.enqueue(portion, qos, entry, letter, delivery),
+                None if self.limits.queue_qos0 && !delivery.volatile => self.enqueue(portion, qos, entry, letter, delivery),
                 None => {}
             }
             return;
@@ -179,7 +187,8 @@ impl Broker {
         if session.inflight.is_empty() {
             session.heard = now;
         }
-        let keep = !session.is_brief() || wait > 0;
+        // What one member of a group leaves unanswered goes to another.
+        let keep = !session.is_brief() || wait > 0 || portion.group.is_some();
         let message = keep.then(|| letter.stored(&self.budget));
         let identifiers = portion.identifiers.filter(|_| keep).cloned();
         let sent = Sent { packet_id, stage: Stage::of(qos), first, written, wait, entry, message, identifiers, group: portion.group };
@@ -189,6 +198,7 @@ impl Broker {
             return;
         }
         self.counters.delivered += 1;
+        self.traffic.publish_bytes_sent += letter.body_len() as u64;
         self.mark_delivery(id);
     }
 
@@ -254,6 +264,7 @@ impl Broker {
         let now = self.now.mono;
         let (Some(conn), Some(session)) = (self.conns.get_mut(id), self.sessions.get_mut(index)) else { return };
         let Waiting { message, qos, retain, entry, identifiers, group } = waiting;
+        self.traffic.publish_bytes_sent += message.body.len() as u64;
         let first = PUBLISH | (qos as u8) << 1 | u8::from(retain);
         if qos == QoS::AtMostOnce {
             let fits = conn.push_message(&message, first, None, identifiers.as_ref(), now);
@@ -272,7 +283,7 @@ impl Broker {
                 self.wait_for(index, packet_id, counter);
             }
             None if conn.push_sent(&mut sent, now) => {
-                if session.is_brief() {
+                if session.is_brief() && group.is_none() {
                     sent.message = None;
                     sent.identifiers = None;
                 }
@@ -292,7 +303,8 @@ impl Broker {
     pub(super) fn deliver_deferred(&mut self, first: u64, last: u64) {
         while let Some((&counter, _)) = self.deferred.range(first..=last).next() {
             let Some(deferred) = self.deferred.remove(&counter) else { return };
-            let Deferred { route, stored, qos, retain, publisher, before } = deferred;
+            let Deferred { route, stored, qos, retain, publisher, before, chosen } = deferred;
+            self.chosen = chosen;
             let scratch = std::mem::take(&mut self.scratch);
             let mut letter = Letter::of_stored(&stored, qos, retain, scratch);
             let mut delivery = Delivery { gated: true, late: true, before, ..Delivery::of(publisher) };

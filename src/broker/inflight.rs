@@ -82,9 +82,14 @@ impl Inflight {
         self.sent.iter_mut()
     }
 
+    /// Whether one more message may be in flight.
+    pub(super) fn has_room(&self, window: Window) -> bool {
+        self.sent.len() < usize::from(window.messages) && self.bytes < window.bytes.max(1)
+    }
+
     /// A packet id for one more message, `None` while the window is full: the next that is free after the last that was given.
     pub(super) fn take_id(&mut self, window: Window) -> Option<u16> {
-        if self.sent.len() >= usize::from(window.messages) || self.bytes >= window.bytes.max(1) {
+        if !self.has_room(window) {
             return None;
         }
         let mut id = self.last_id.checked_add(1).unwrap_or(1);

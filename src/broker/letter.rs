@@ -159,6 +159,11 @@ impl<'a> Letter<'a> {
         self.topic.as_bytes().len() + self.properties.len() + self.body().len()
     }
 
+    /// Bytes of the body as receivers get it.
+    pub(super) fn body_len(&mut self) -> usize {
+        self.body().len()
+    }
+
     /// Whether each receiver gets a copy of the body.
     pub(super) fn is_small(&mut self) -> bool {
         self.body().len() <= COPY_MAX

@@ -24,6 +24,7 @@ impl Broker {
         if self.conns.len() >= self.limits.connections_max {
             return None;
         }
+        self.traffic.sockets += 1;
         Some(self.conns.open(peer, restricted, now.mono, &self.budget))
     }
 
@@ -183,6 +184,9 @@ impl Broker {
             self.wake_paused();
         }
         self.say_drops_over();
+        self.expire_retained();
+        self.retained.begin_flush_when_due(now);
+        self.tick_sys();
         let limits = &self.limits;
         let overdue = self.conns.iter().filter_map(|(id, conn)| {
             let end = match (conn.end, conn.hold) {
@@ -220,12 +224,14 @@ impl Broker {
         }
         let expiring = self.expire();
         let publishing = self.publish_wills();
-        expiring || publishing
+        let saying = self.publish_sys();
+        let flushing = self.flush_retained();
+        expiring || publishing || saying || flushing
     }
 
     /// Nothing is left that a drain waits for: no will that could be published, and nothing on its way to being secured.
     pub(super) fn is_idle(&self) -> bool {
-        (self.wills.is_empty() || !self.takes_readings()) && self.owed.is_idle()
+        (self.wills.is_empty() || !self.takes_readings()) && self.owed.is_idle() && (!self.retained.is_flushing() || !self.takes_readings())
     }
 }
 

@@ -44,6 +44,7 @@ mod owed;
 mod publish;
 mod qos2;
 mod queue;
+mod replay;
 mod restore;
 mod retained;
 mod session;
@@ -53,6 +54,7 @@ mod socket;
 mod state;
 mod subscribe;
 mod subscriptions;
+mod sys;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -116,6 +118,8 @@ pub struct Limits {
     /// Longest keep-alive in seconds for clients of 5.0, which are told in CONNACK; `u16::MAX`: as they want, none, too. 3.x has no way to
     /// be told.
     pub keep_alive_max: u16,
+    /// Time between two looks at what `$SYS` says; zero: there is no `$SYS`.
+    pub sys_interval: Duration,
     /// How long a publish is held for a full upstream queue before its connection is closed.
     pub refuse_close: Duration,
 }
@@ -161,6 +165,7 @@ impl Default for Limits {
             unsecured_max: 8 << 20,
             session_expiry_max: u32::MAX,
             keep_alive_max: u16::MAX,
+            sys_interval: Duration::from_secs(10),
             refuse_close: Duration::from_secs(30),
         }
     }

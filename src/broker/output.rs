@@ -25,19 +25,34 @@ pub(super) const SLICES: usize = 32;
 
 /// Bytes that outputs and queues hold together, against `output_max`. One counter, shared.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Budget(Rc<Cell<usize>>);
+pub(super) struct Budget(Rc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    bytes: Cell<usize>,
+    packets: Cell<u64>,
+}
 
 impl Budget {
     pub(super) fn used(&self) -> usize {
-        self.0.get()
+        self.0.bytes.get()
     }
 
     pub(super) fn add(&self, bytes: usize) {
-        self.0.set(self.0.get() + bytes);
+        self.0.bytes.set(self.0.bytes.get() + bytes);
     }
 
     pub(super) fn sub(&self, bytes: usize) {
-        self.0.set(self.0.get().saturating_sub(bytes));
+        self.0.bytes.set(self.0.bytes.get().saturating_sub(bytes));
+    }
+
+    /// Packets that were put into any output so far.
+    pub(super) fn packets(&self) -> u64 {
+        self.0.packets.get()
+    }
+
+    fn count_packet(&self) {
+        self.0.packets.set(self.0.packets.get() + 1);
     }
 }
 
@@ -138,6 +153,7 @@ impl Out {
         self.bytes.extend_from_slice(bytes);
         self.waiting += bytes.len();
         self.budget.add(bytes.len());
+        self.budget.count_packet();
     }
 
     /// A PUBLISH that was encoded before, with its first byte replaced and, where `id` says, its packet id.
@@ -169,6 +185,7 @@ impl Out {
         let length = self.bytes.len() - start;
         self.waiting += length;
         self.budget.add(length);
+        self.budget.count_packet();
         if body.len() > COPY_MAX {
             self.share(stored);
         }

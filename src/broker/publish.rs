@@ -114,6 +114,7 @@ impl Broker {
             Admit::Owed(owed) => owed,
         };
         self.counters.received += 1;
+        self.traffic.publish_bytes_received += publish.body.len() as u64;
         work.spend(route.receivers.len() + route.shared.len());
         let mut properties = std::mem::take(&mut self.properties);
         properties.clear();
@@ -134,7 +135,8 @@ impl Broker {
                 qos: publish.qos,
                 retain: publish.retain,
                 publisher: Some(from.session),
-                before: self.serial,
+                before: self.serial + 1,
+                chosen: if route.shared.is_empty() { Vec::new() } else { self.chosen.clone() },
             };
             self.deferred.insert(counter, deferred);
         }
@@ -225,17 +227,15 @@ impl Broker {
 
     /// The retained store and the outbox get what they are to keep. The id's counter, if one was given; 0: none.
     fn keep(&mut self, letter: &mut Letter<'_>, keep: Keep, delivery: &mut Delivery) -> u64 {
-        if letter.retain {
-            self.retain(letter, keep.retained);
-        }
+        let retained = letter.retain && self.retain(letter, keep.retained);
         let due = std::mem::take(&mut delivery.due);
-        let counter = if !keep.owed.is_empty() || !due.is_empty() || keep.retained {
+        let counter = if !keep.owed.is_empty() || !due.is_empty() || retained {
             let entry = Entry {
                 id: EntryId::ZERO,
                 owed: keep.owed,
                 due,
                 received: keep.received,
-                retained: keep.retained,
+                retained,
                 topic: letter.topic.clone(),
                 body: letter.kept_body(&self.budget),
                 qos: letter.qos,

@@ -110,7 +110,9 @@ impl Broker {
         let message = Stored::new(topic, letter::text(&body), properties, expires, &self.budget);
         for due in due {
             let budget = self.budget.clone();
-            let Some((_, session)) = self.restored(due.session) else { continue };
+            let Some((index, _)) = self.restored(due.session) else { continue };
+            let group = self.group_of(index, message.topic.as_str());
+            let Some(session) = self.sessions.get_mut(index) else { continue };
             let Due { qos, retain, identifiers, state, .. } = due;
             let identifiers = Some(identifiers).filter(|list| !list.is_empty());
             // It may have been sent: it goes out marked as a duplicate.
@@ -123,12 +125,12 @@ impl Broker {
                 entry: id,
                 message,
                 identifiers: identifiers.clone(),
-                group: None,
+                group,
             };
             match state {
                 DueState::Queued => {
                     let message = Rc::clone(&message);
-                    session.queue.restore(Waiting { message, qos, retain, entry: id, identifiers, group: None }, &budget);
+                    session.queue.restore(Waiting { message, qos, retain, entry: id, identifiers, group }, &budget);
                 }
                 DueState::Sent(packet_id) => {
                     debug_assert_eq!(qos, QoS::ExactlyOnce);

@@ -1,9 +1,14 @@
-//! The last retained message of each topic, in memory.
+//! The last retained message of each topic, in memory, and what the store has of it.
+//!
+//! What a client sets at QoS 1 or 2 is in the store before it is acknowledged. Readings and QoS 0 are not promised: they are written at an orderly
+//! end and once an hour, so after a kill a topic may come back with a reading of up to an hour ago; it never comes back with a promised value
+//! that has been replaced.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::time::Duration;
 
-use crate::model::{RetainedMessage, Topic, TopicFilter};
+use crate::model::{BodyKind, Mono, QoS, RetainedMessage, StateChange, Topic, TopicFilter};
 
 /// Topics with a retained message; what a further topic would retain is not kept, counted and said once.
 const TOPICS_MAX: usize = 65_536;
@@ -11,13 +16,63 @@ const TOPICS_MAX: usize = 65_536;
 /// Bytes of all retained topics and bodies; as for [`TOPICS_MAX`].
 const BYTES_MAX: usize = 16 << 20;
 
+/// Between two flushes of what is not promised: each writes what has changed, and cards wear out.
+const FLUSH_EVERY: Duration = Duration::from_secs(3_600);
+
+/// Topics that one slice of a walk over all of them looks at.
+const WALK: usize = 1_024;
+
+/// What the store has of a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Row {
+    None,
+    /// This message, because its publisher was promised so.
+    Promised,
+    /// This message.
+    Same,
+    /// An older one that was no promise.
+    Older,
+    /// None, and it never gets one.
+    Never,
+}
+
+impl Row {
+    const fn is_stored(self) -> bool {
+        matches!(self, Self::Promised | Self::Same | Self::Older)
+    }
+}
+
+#[derive(Debug)]
+struct Kept {
+    message: RetainedMessage,
+    row: Row,
+}
+
+/// What became of a message that was to be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Outcome {
+    pub(super) kept: bool,
+    /// What the store has of the topic must not come back.
+    pub(super) forget: bool,
+}
+
 /// Ordered, so that a replay can go on where it stopped and a filter's literal beginning narrows the search.
 #[derive(Debug, Default)]
 pub(super) struct RetainedStore {
-    topics: BTreeMap<Topic, RetainedMessage>,
+    topics: BTreeMap<Topic, Kept>,
     bytes: usize,
+    /// Messages that are never stored: our own words.
+    own: usize,
     /// Messages that were not kept for want of room.
     pub(super) refused: u64,
+    /// Messages that expire.
+    expiring: usize,
+    /// Where the walks over all topics are: that for expired messages, and that for those which the store does not have.
+    expired_to: Option<Topic>,
+    flushed_to: Option<Topic>,
+    flushing: bool,
+    /// When the next flush begins by itself.
+    flush_due: Option<Mono>,
 }
 
 impl RetainedStore {
@@ -25,41 +80,130 @@ impl RetainedStore {
         self.topics.len()
     }
 
-    /// Keeps the message in place of the topic's last one.
-    pub(super) fn set(&mut self, message: RetainedMessage) {
-        let size = size(&message);
-        let topic = message.topic.clone();
-        if let Some(old) = self.topics.get_mut(&topic) {
-            let before = self::size(old);
-            let bytes = self.bytes - before + size;
-            if bytes <= BYTES_MAX || size <= before {
-                self.bytes = bytes;
-                *old = message;
-                return;
-            }
-            // The old value must not stay as if it were the latest.
-            self.clear(&topic);
-        } else if self.bytes + size <= BYTES_MAX && self.topics.len() < TOPICS_MAX {
-            self.bytes += size;
-            self.topics.insert(topic, message);
-            return;
-        }
-        self.refused += 1;
-        if self.refused == 1 {
-            tracing::warn!(topic = ?topic.as_str(), "no room for retained messages of further topics: they are not kept");
-        }
+    /// Without our own words.
+    pub(super) fn foreign(&self) -> usize {
+        self.topics.len() - self.own
     }
 
-    /// As it was before the restart.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Keeps the message in place of the topic's last one. `promised`: the store gets it by the entry of its message.
+    pub(super) fn set(&mut self, message: RetainedMessage, promised: bool) -> Outcome {
+        let before = self.topics.get(&message.topic).map_or(Row::None, |kept| kept.row);
+        let row = match before {
+            _ if promised => Row::Promised,
+            Row::None | Row::Never | Row::Promised => Row::None,
+            Row::Same | Row::Older => Row::Older,
+        };
+        let kept = self.put(message, row);
+        let forget = if kept { before == Row::Promised && !promised } else { before.is_stored() };
+        Outcome { kept, forget }
+    }
+
+    /// As [`RetainedStore::set`], for what is never stored.
+    pub(super) fn set_unstored(&mut self, message: RetainedMessage) {
+        self.put(message, Row::Never);
+    }
+
+    /// What the store had at the start.
     pub(super) fn restore(&mut self, message: RetainedMessage) {
-        self.set(message);
+        let promised = message.body.kind == BodyKind::Raw && message.qos != QoS::AtMostOnce;
+        self.put(message, if promised { Row::Promised } else { Row::Same });
     }
 
-    /// A retained message without a body removes the topic's [MQTT-3.3.1-10].
-    pub(super) fn clear(&mut self, topic: &Topic) {
-        if let Some(old) = self.topics.remove(topic) {
-            self.bytes -= size(&old);
+    /// False: there is no room for it. The old value is gone then, too: it must not stay as if it were the latest.
+    fn put(&mut self, message: RetainedMessage, row: Row) -> bool {
+        let old = self.topics.get(&message.topic).map_or(0, |kept| size(&kept.message));
+        let bytes = self.bytes - old + size(&message);
+        let fits = bytes <= BYTES_MAX || size(&message) <= old;
+        if !fits || (old == 0 && self.topics.len() >= TOPICS_MAX) {
+            self.remove(&message.topic);
+            self.refused += 1;
+            if self.refused == 1 {
+                tracing::warn!(topic = ?message.topic.as_str(), "no room for further retained messages: they are not kept");
+            }
+            return false;
         }
+        self.remove(&message.topic);
+        self.bytes += size(&message);
+        self.expiring += usize::from(message.expires.is_some());
+        self.own += usize::from(row == Row::Never);
+        self.topics.insert(message.topic.clone(), Kept { message, row });
+        true
+    }
+
+    /// A retained message without a body removes the topic's [MQTT-3.3.1-10]. True if the store has a row of it.
+    pub(super) fn clear(&mut self, topic: &Topic) -> bool {
+        self.remove(topic).is_some_and(|kept| kept.row.is_stored())
+    }
+
+    fn remove(&mut self, topic: &Topic) -> Option<Kept> {
+        let old = self.topics.remove(topic)?;
+        self.bytes -= size(&old.message);
+        self.expiring -= usize::from(old.message.expires.is_some());
+        self.own -= usize::from(old.row == Row::Never);
+        Some(old)
+    }
+
+    /// A slice of the walk for expired messages, which are removed: the topics of those that the store has.
+    pub(super) fn expire(&mut self, now: Mono) -> Vec<Topic> {
+        if self.expiring == 0 {
+            self.expired_to = None;
+            return Vec::new();
+        }
+        let walk = after(&self.topics, self.expired_to.as_ref()).take(WALK);
+        let (mut expired, mut last, mut seen) = (Vec::new(), None, 0);
+        for (topic, kept) in walk {
+            (last, seen) = (Some(topic), seen + 1);
+            if is_expired(&kept.message, now) {
+                expired.push(topic.clone());
+            }
+        }
+        self.expired_to = last.filter(|_| seen == WALK).cloned();
+        expired.retain(|topic| self.clear(topic));
+        expired
+    }
+
+    /// From the first topic on.
+    pub(super) fn begin_flush(&mut self) {
+        self.flushed_to = None;
+        self.flushing = true;
+    }
+
+    /// Once an hour.
+    pub(super) fn begin_flush_when_due(&mut self, now: Mono) {
+        let due = *self.flush_due.get_or_insert(now + FLUSH_EVERY);
+        if due <= now {
+            self.flush_due = Some(now + FLUSH_EVERY);
+            self.begin_flush();
+        }
+    }
+
+    pub(super) const fn is_flushing(&self) -> bool {
+        self.flushing
+    }
+
+    /// The next `max` changes that bring the store up to date, and whether more may follow. They count as written.
+    pub(super) fn take_dirty(&mut self, max: usize, now: Mono) -> (Vec<StateChange>, bool) {
+        let from = self.flushed_to.take();
+        let (mut changes, mut last, mut more) = (Vec::new(), None, false);
+        let lower = from.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        for (seen, (topic, kept)) in self.topics.range_mut::<Topic, _>((lower, Bound::Unbounded)).enumerate() {
+            if changes.len() >= max || seen >= WALK {
+                more = true;
+                break;
+            }
+            last = Some(topic);
+            if matches!(kept.row, Row::None | Row::Older) && !is_expired(&kept.message, now) {
+                kept.row = Row::Same;
+                changes.push(StateChange::Retained(kept.message.clone()));
+            }
+        }
+        self.flushed_to = last.filter(|_| more).cloned();
+        self.flushing = more;
+        (changes, more)
     }
 
     /// The first topic after `after` that `filter` may match: the next candidates in order, each to be asked. `None` at the end.
@@ -74,9 +218,18 @@ impl RetainedStore {
             },
         };
         let exact = prefix.len() == filter.as_str().len();
-        let found = found.map(|(_, message)| message);
+        let found = found.map(|(_, kept)| &kept.message);
         found.filter(|m| if exact { m.topic.as_str() == prefix } else { m.topic.as_str().starts_with(prefix) })
     }
+}
+
+fn after<'a>(topics: &'a BTreeMap<Topic, Kept>, last: Option<&Topic>) -> impl Iterator<Item = (&'a Topic, &'a Kept)> + use<'a> {
+    let lower = last.cloned().map_or(Bound::Unbounded, Bound::Excluded);
+    topics.range::<Topic, _>((lower, Bound::Unbounded))
+}
+
+pub(super) fn is_expired(message: &RetainedMessage, now: Mono) -> bool {
+    message.expires.is_some_and(|at| at <= now)
 }
 
 /// Bytes that a message counts for.
@@ -118,7 +271,7 @@ mod tests {
     fn a_filter_finds_what_it_matches_and_nothing_else() {
         let mut store = RetainedStore::default();
         for topic in ["$SYS/x", "/", "/a", "a", "a/b", "a/b/c", "a/c", "ab", "b/c"] {
-            store.set(message(topic, Body::raw("1".into())));
+            store.set(message(topic, Body::raw("1".into())), false);
         }
         for (filter, want) in [
             ("#", &["/", "/a", "a", "a/b", "a/b/c", "a/c", "ab", "b/c"][..]),
@@ -143,11 +296,55 @@ mod tests {
         let mut store = RetainedStore::default();
         let body = Body::raw(vec![0; 1 << 20].into());
         for i in 0..20 {
-            store.set(message(&format!("t/{i}"), body.clone()));
+            store.set(message(&format!("t/{i}"), body.clone()), false);
         }
         assert_eq!((store.len(), store.refused), (15, 5));
         store.clear(&Topic::new("t/0").unwrap());
-        store.set(message("t/19", body));
+        store.set(message("t/19", body), false);
         assert_eq!((store.len(), store.refused), (15, 5));
+    }
+
+    /// A row of the store is told to go where it would come back as if it were the latest, and only there.
+    #[test]
+    fn what_was_promised_never_comes_back_after_it_was_replaced() {
+        let at = |body: &'static str| message("a", Body::raw(body.into()));
+        let kept = |forget| Outcome { kept: true, forget };
+        let mut store = RetainedStore::default();
+        assert_eq!(store.set(at("1"), true), kept(false), "by its entry");
+        assert_eq!(store.set(at("2"), false), kept(true), "QoS 0 after QoS 1");
+        assert_eq!(store.set(at("3"), false), kept(false), "it has gone already");
+        assert_eq!(store.take_dirty(9, Mono::ZERO), (vec![StateChange::Retained(at("3"))], false));
+        assert_eq!(store.take_dirty(9, Mono::ZERO), (vec![], false));
+        assert_eq!(store.set(at("4"), false), kept(false), "an hour's reading may be old");
+        assert_eq!(store.set(at("5"), true), kept(false), "its entry replaces the row");
+        assert!(store.clear(&Topic::new("a").unwrap()));
+        assert!(!store.clear(&Topic::new("a").unwrap()));
+        let large = message("a", Body::raw(vec![0; BYTES_MAX].into()));
+        assert_eq!(store.set(at("6"), true), kept(false));
+        assert_eq!(store.set(large, true), Outcome { kept: false, forget: true }, "not kept: the old value goes everywhere");
+    }
+
+    #[test]
+    fn what_is_dirty_is_taken_in_slices_and_what_expires_is_found() {
+        let mut store = RetainedStore::default();
+        let topics = 5_000;
+        for i in 0..topics {
+            let expires = (i % 2 == 0).then_some(Mono::from_millis(10));
+            store.set(RetainedMessage { expires, ..message(&format!("t/{i:04}"), Body::raw("1".into())) }, i % 4 == 0);
+        }
+        store.begin_flush();
+        let mut written = 0;
+        loop {
+            let (changes, more) = store.take_dirty(100, Mono::ZERO);
+            assert!(changes.len() <= 100);
+            written += changes.len();
+            if !more {
+                break;
+            }
+        }
+        assert_eq!(written, topics / 4 * 3);
+        assert_eq!(store.expire(Mono::from_millis(9)).len(), 0);
+        let gone: usize = (0..20).map(|_| store.expire(Mono::from_millis(10)).len()).sum();
+        assert_eq!((gone, store.len(), store.expiring), (topics / 2, topics / 2, 0));
     }
 }

@@ -1,23 +1,333 @@
 //! Shared subscriptions (5.0, 4.8.2): the members of a group get a message in turn.
+//!
+//! A member is skipped while it is away, its window is full or it reads slowly, as long as another is not; where all are away, a member whose
+//! session is in the store has it queued. What a member leaves unanswered when its session ends goes to another one, except what it may have
+//! taken at QoS 2.
 
-use super::deliver::Delivery;
+use foldhash::HashMap;
+
+use super::deliver::{Delivery, Portion};
+use super::flow::SLOW_AT;
 use super::id::SessionIndex;
+use super::inflight::{Sent, Stage};
 use super::letter::Letter;
+use super::queue::Waiting;
 use super::state::Broker;
-use super::subscriptions::Route;
+use super::subscriptions::{Route, Sub};
+use crate::model::{DoneHow, DueState, Entry, EntryId, QoS, StateChange, TopicFilter};
+use crate::mqtt::packet::Shared;
 
-/// A group's place in the table.
+/// A group. Numbers rise and are not given again, so that a message which still names a group that is gone finds none.
 pub(super) type GroupId = u32;
 
-impl Broker {
-    /// Whether the message may go to a member that outlives its connection.
-    pub(super) fn groups_need_store(&self, _route: &Route) -> bool {
-        false
+/// Most groups; a subscription that would make one more is refused.
+const GROUPS_MAX: usize = 4_096;
+
+/// Most members of a group, because a message may have to ask each; a subscription of one more is refused.
+const MEMBERS_MAX: usize = 256;
+
+/// All groups, by number and by `$share/NAME/FILTER`.
+#[derive(Debug, Default)]
+pub(super) struct Groups {
+    groups: HashMap<GroupId, Group>,
+    by_name: HashMap<Box<str>, GroupId>,
+    last: GroupId,
+    members: usize,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    members: Vec<Sub>,
+    /// Whose turn it is.
+    next: usize,
+}
+
+/// What became of adding a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Joined {
+    /// The group is new.
+    Founded(GroupId),
+    Added,
+    /// It was one already.
+    Replaced,
+}
+
+/// What became of removing a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    No,
+    Yes,
+    /// It was the last one.
+    Dissolved(GroupId),
+}
+
+/// Who gets a message of a group: chosen once, because what is asked of the outbox before depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Choice {
+    group: GroupId,
+    /// Place among the members, and the member's subscription.
+    place: usize,
+    sub: Sub,
+}
+
+/// How well a member can take a message now; the first is best.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Readiness {
+    Ready,
+    /// Connected, but it would have to wait.
+    Busy,
+    /// Away, in the store.
+    Away,
+}
+
+impl Groups {
+    /// Members of all groups.
+    pub(super) const fn members(&self) -> usize {
+        self.members
     }
 
-    /// The session ends: what it was sent by a group and has not acknowledged goes to another member.
-    pub(super) fn leave_groups(&mut self, _index: SessionIndex) {}
+    pub(super) fn has_room(&self, filter: &TopicFilter) -> bool {
+        match self.by_name.get(filter.as_str()) {
+            Some(id) => self.groups.get(id).is_some_and(|group| group.members.len() < MEMBERS_MAX),
+            None => self.groups.len() < GROUPS_MAX,
+        }
+    }
 
-    /// One member of each group gets the message.
-    pub(super) fn deliver_shared(&mut self, _route: &Route, _letter: &mut Letter<'_>, _delivery: &mut Delivery) {}
+    pub(super) fn join(&mut self, filter: &TopicFilter, sub: Sub) -> Joined {
+        let known = self.by_name.get(filter.as_str()).copied();
+        let id = known.unwrap_or_else(|| {
+            self.last = self.last.wrapping_add(1);
+            self.by_name.insert(filter.as_str().into(), self.last);
+            self.last
+        });
+        let members = &mut self.groups.entry(id).or_default().members;
+        if let Some(old) = members.iter_mut().find(|member| member.session == sub.session) {
+            *old = sub;
+            return Joined::Replaced;
+        }
+        members.push(sub);
+        self.members += 1;
+        if known.is_some() { Joined::Added } else { Joined::Founded(id) }
+    }
+
+    pub(super) fn leave(&mut self, filter: &TopicFilter, session: SessionIndex) -> Left {
+        let Some(&id) = self.by_name.get(filter.as_str()) else { return Left::No };
+        let Some(group) = self.groups.get_mut(&id) else { return Left::No };
+        let Some(place) = group.members.iter().position(|member| member.session == session) else { return Left::No };
+        group.members.remove(place);
+        self.members -= 1;
+        // Whose turn it was keeps it.
+        if place < group.next {
+            group.next -= 1;
+        }
+        if !group.members.is_empty() {
+            return Left::Yes;
+        }
+        self.groups.remove(&id);
+        self.by_name.remove(filter.as_str());
+        Left::Dissolved(id)
+    }
+
+    /// The group's members from the one whose turn it is.
+    fn in_turn(&self, id: GroupId) -> impl Iterator<Item = (usize, &Sub)> {
+        let (members, next) = self.groups.get(&id).map_or((&[][..], 0), |group| (&group.members, group.next));
+        let (before, from) = members.split_at_checked(next).unwrap_or((&[], members));
+        from.iter().chain(before).enumerate().map(move |(i, sub)| ((next + i) % members.len().max(1), sub))
+    }
+
+    /// The member at `place` has had its turn.
+    fn took(&mut self, id: GroupId, place: usize) {
+        if let Some(group) = self.groups.get_mut(&id) {
+            group.next = (place + 1) % group.members.len().max(1);
+        }
+    }
+
+    /// The group's number.
+    pub(super) fn find(&self, filter: &TopicFilter) -> Option<GroupId> {
+        self.by_name.get(filter.as_str()).copied()
+    }
+}
+
+impl Broker {
+    /// Chooses a member of each group that the topic has; true if one of them outlives its connection, so that the message needs an id.
+    pub(super) fn choose_members(&mut self, route: &Route, qos: QoS) -> bool {
+        let mut chosen = std::mem::take(&mut self.chosen);
+        chosen.clear();
+        chosen.extend(route.shared.iter().filter_map(|id| self.choose(*id, route.closed, qos, u64::MAX)));
+        let any = chosen.iter().any(|choice| self.is_kept_for(choice, qos));
+        self.chosen = chosen;
+        any
+    }
+
+    /// The member who is to get a message at `qos`. `closed`: of a topic that is closed to restricted clients; `before`: only sessions that began
+    /// before this serial.
+    fn choose(&self, group: GroupId, closed: bool, qos: QoS, before: u64) -> Option<Choice> {
+        let mut best: Option<(Readiness, Choice)> = None;
+        for (place, sub) in self.subscriptions.groups.in_turn(group) {
+            if closed && sub.restricted {
+                continue;
+            }
+            let Some(readiness) = self.readiness(sub, qos, before) else { continue };
+            if best.as_ref().is_none_or(|(than, _)| readiness < *than) {
+                best = Some((readiness, Choice { group, place, sub: *sub }));
+            }
+            if readiness == Readiness::Ready {
+                break;
+            }
+        }
+        best.map(|(_, choice)| choice)
+    }
+
+    fn readiness(&self, sub: &Sub, qos: QoS, before: u64) -> Option<Readiness> {
+        let session = self.sessions.get(sub.session).filter(|s| s.serial < before)?;
+        let qos = qos.min(sub.qos);
+        let Some(conn) = session.conn.and_then(|id| self.conns.get(id)) else {
+            let queues = !session.is_brief() && (qos != QoS::AtMostOnce || self.limits.queue_qos0);
+            return queues.then_some(Readiness::Away);
+        };
+        let room = qos == QoS::AtMostOnce || (session.queue.is_empty() && session.inflight.has_room(self.limits.window(session)));
+        Some(if room && conn.out.waiting() <= SLOW_AT { Readiness::Ready } else { Readiness::Busy })
+    }
+
+    /// The chosen member of each group gets the message.
+    pub(super) fn deliver_shared(&mut self, route: &Route, letter: &mut Letter<'_>, delivery: &mut Delivery) {
+        let mut chosen = std::mem::take(&mut self.chosen);
+        for &Choice { group, place, sub } in &chosen {
+            let retain = sub.retain_as_published && letter.retain;
+            let identifiers = sub.identifier.map(|n| [n].into());
+            let there = self.sessions.get(sub.session).is_some_and(|s| s.serial < delivery.before);
+            if delivery.late && !there {
+                // It has gone since it was chosen.
+                let (qos, message) = (letter.qos, letter.stored(&self.budget));
+                let waiting = Waiting { message, qos, retain: letter.retain, entry: EntryId::ZERO, identifiers, group: Some(group) };
+                self.hand_over(group, route.closed, waiting);
+                continue;
+            }
+            if !delivery.late {
+                self.subscriptions.groups.took(group, place);
+            }
+            let portion = Portion { session: sub.session, qos: sub.qos, retain, identifiers: identifiers.as_ref(), group: Some(group) };
+            self.deliver_to(portion, letter, delivery);
+        }
+        if delivery.gated {
+            // The others get it when its packet id is committed.
+            chosen.retain(|choice| !self.is_kept_for(choice, letter.qos));
+        }
+        self.chosen = chosen;
+    }
+
+    /// Whether the store keeps a message at `qos` for the member.
+    fn is_kept_for(&self, choice: &Choice, qos: QoS) -> bool {
+        choice.sub.qos.min(qos) != QoS::AtMostOnce && self.sessions.get(choice.sub.session).is_some_and(|s| !s.is_brief())
+    }
+
+    /// Which of the session's groups a topic comes by, if it comes by no other subscription: what was queued before a restart is known by its
+    /// session only.
+    pub(super) fn group_of(&self, index: SessionIndex, topic: &str) -> Option<GroupId> {
+        let filters = &self.sessions.get(index)?.filters;
+        if !filters.iter().any(|subscription| subscription.filter.as_str().starts_with("$share/")) {
+            return None;
+        }
+        let mut group = None;
+        for subscription in filters {
+            match Shared::parse(subscription.filter.as_str()) {
+                Ok(Some(shared)) if TopicFilter::new(shared.filter).is_ok_and(|filter| filter.matches(topic)) => {
+                    group = self.subscriptions.groups.find(&subscription.filter);
+                }
+                Ok(None) if subscription.filter.matches(topic) => return None,
+                _ => {}
+            }
+        }
+        group
+    }
+
+    /// The session is about to be removed: it leaves its groups, and what it had of them goes to other members. Bounded by its window and queue.
+    pub(super) fn leave_groups(&mut self, index: SessionIndex) {
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        let durable = session.durable;
+        // What was sent at QoS 2 may have been taken: it is finished with this client only.
+        let unanswered = session.inflight.take_unless(&self.budget, |sent| sent.group.is_none() || sent.stage != Stage::AtLeastOnce);
+        let queued = session.queue.take_unless(&self.budget, |waiting| waiting.group.is_none());
+        let shared = session.filters.iter().map(|s| &s.filter).filter(|f| f.as_str().starts_with("$share/"));
+        for filter in shared {
+            self.subscriptions.remove(filter, index);
+        }
+        for waiting in unanswered.into_iter().filter_map(waiting_again).chain(queued) {
+            let (Some(group), entry) = (waiting.group, waiting.entry) else { continue };
+            let kept = durable.filter(|_| entry != EntryId::ZERO);
+            let waiting = Waiting { entry: kept.map_or(EntryId::ZERO, |_| entry), ..waiting };
+            let closed = super::access::is_closed(waiting.message.topic.as_str());
+            self.hand_over(group, closed, waiting);
+            if let Some(session) = kept {
+                self.done(session, entry, DoneHow::Acknowledged);
+            }
+        }
+    }
+
+    /// A message of a group goes to the member who can take it best; nobody there: it is dropped. Where the store has it, it has it for the new
+    /// member before the old one's row goes.
+    fn hand_over(&mut self, group: GroupId, closed: bool, waiting: Waiting) {
+        let now = self.now;
+        if waiting.message.is_expired(now.mono) {
+            self.counters.expired += 1;
+            return;
+        }
+        let Some(Choice { place, sub, .. }) = self.choose(group, closed, waiting.qos, u64::MAX) else { return };
+        self.subscriptions.groups.took(group, place);
+        let (index, qos) = (sub.session, sub.qos.min(waiting.qos));
+        let retain = waiting.retain && sub.retain_as_published;
+        let identifiers = sub.identifier.map(|n| [n].into());
+        let limits = self.queue_limits();
+        let Some(durable) = self.sessions.get(index).map(|s| s.durable) else { return };
+        let entry = match durable.filter(|_| qos != QoS::AtMostOnce) {
+            Some(session) => {
+                let portion = Portion { session: index, qos, retain, identifiers: identifiers.as_ref(), group: Some(group) };
+                let due = portion.due(session, qos, DueState::Queued, false);
+                if waiting.entry == EntryId::ZERO {
+                    let id = self.owed.next_id();
+                    self.owed.give(self.entry_for(&waiting, due), None);
+                    id
+                } else {
+                    self.change(StateChange::Due { entry: waiting.entry, due }, None);
+                    waiting.entry
+                }
+            }
+            None => EntryId::ZERO,
+        };
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        let mut dropped = std::mem::take(&mut self.dropped_entries);
+        session.queue.push(Waiting { qos, retain, identifiers, entry, ..waiting }, limits, &self.budget, &mut dropped);
+        let conn = session.conn;
+        self.counters.dropped_queue += dropped.len() as u64;
+        for entry in dropped.drain(..).filter(|entry| *entry != EntryId::ZERO) {
+            if let Some(session) = durable {
+                self.done(session, entry, DoneHow::Overflow);
+            }
+        }
+        self.dropped_entries = dropped;
+        if let Some(id) = conn {
+            self.refill(id, now);
+        }
+    }
+
+    /// A message that the store does not have yet.
+    fn entry_for(&self, waiting: &Waiting, due: crate::model::Due) -> Entry {
+        let message = &waiting.message;
+        Entry {
+            due: vec![due],
+            qos: waiting.qos,
+            retain: waiting.retain,
+            properties: message.properties.clone(),
+            expires: message.expires,
+            accepted: self.now.mono,
+            accepted_wall: self.now.wall,
+            ..Entry::new(message.topic.clone(), crate::model::Body::raw(message.body.clone()))
+        }
+    }
+}
+
+/// A message that was sent, to be sent to somebody else.
+fn waiting_again(sent: Sent) -> Option<Waiting> {
+    let retain = sent.first & 1 != 0;
+    Some(Waiting { message: sent.message?, qos: QoS::AtLeastOnce, retain, entry: sent.entry, identifiers: None, group: sent.group })
 }

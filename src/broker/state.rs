@@ -19,7 +19,9 @@ use super::owed::Owed;
 use super::queue::QueueLimits;
 use super::retained::RetainedStore;
 use super::session::Session;
+use super::shared::Choice;
 use super::subscriptions::Subscriptions;
+use super::sys::{Sys, Traffic};
 use super::will::DueWill;
 use super::{Limits, Options};
 use crate::model::status::BrokerStatus;
@@ -45,6 +47,8 @@ pub(super) struct Broker {
     pub(super) properties: Vec<u8>,
     /// For entries that had to go from a queue.
     pub(super) dropped_entries: Vec<EntryId>,
+    /// The members that get the message which is being applied, one a group.
+    pub(super) chosen: Vec<Choice>,
     /// Of all output together.
     pub(super) slow: Slow,
     /// Serial of the next session.
@@ -67,7 +71,9 @@ pub(super) struct Broker {
     pub(super) seed: u64,
     pub(super) assigned: u64,
     pub(super) counters: BrokerStatus,
-    names: Vec<Arc<str>>,
+    pub(super) traffic: Traffic,
+    pub(super) sys: Sys,
+    pub(super) names: Vec<Arc<str>>,
     /// Readings or QoS 0 are being dropped: what was counted before, and when the last one was.
     dropping: Option<(u64, Mono)>,
     pub(super) dirty: Dirty,
@@ -96,6 +102,7 @@ impl Broker {
             scratch: Scratch::default(),
             properties: Vec::new(),
             dropped_entries: Vec::new(),
+            chosen: Vec::new(),
             slow: Slow::default(),
             serial: 0,
             durable: 0,
@@ -108,6 +115,8 @@ impl Broker {
             seed,
             assigned: 0,
             counters: BrokerStatus::default(),
+            traffic: Traffic::default(),
+            sys: Sys::default(),
             names: options.names,
             dropping: None,
             dirty: Dirty::default(),
@@ -148,7 +157,7 @@ impl Broker {
                 }
             }
             OutboxToBroker::Restored(page) => self.restore(page),
-            OutboxToBroker::Link { .. } => {}
+            OutboxToBroker::Link { upstream, up } => self.say_link(upstream, up),
             OutboxToBroker::Full(full) => {
                 self.owed.full = full;
                 self.wake_held();
@@ -288,6 +297,7 @@ impl Broker {
     pub(super) fn written(&mut self, id: ConnId, n: usize, now: Now) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         conn.out.advance(n);
+        self.traffic.bytes_sent += n as u64;
         if conn.end.is_some() {
             // Its task closes the socket after the last byte.
             if conn.out.waiting() == 0 {
@@ -345,8 +355,8 @@ impl Broker {
             sessions: self.sessions.len() as u64,
             sessions_stored: self.durable as u64,
             wills_pending: (self.wills.len() + self.sessions.iter().filter(|(_, s)| s.will.is_some()).count()) as u64,
+            retained: self.retained.foreign() as u64,
             retained_refused: self.retained.refused,
-            retained: self.retained.len() as u64,
             owed: self.owed.last_given(),
             unsecured_bytes: self.owed.bytes() as u64,
             ..self.counters.clone()

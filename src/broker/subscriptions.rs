@@ -1,6 +1,5 @@
 //! Who gets a topic: a tree of filters, and before it a cache of the topics that are in use.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -10,8 +9,9 @@ use foldhash::{HashMap, HashMapExt};
 use super::access;
 use super::destination;
 use super::id::SessionIndex;
-use super::shared::GroupId;
+use super::shared::{GroupId, Groups, Joined, Left};
 use crate::model::{QoS, SubscribeOptions, Subscription, Topic, TopicError, TopicFilter, UpstreamSet};
+use crate::mqtt::packet::Shared;
 
 /// Most levels of a filter: a subscription with more is refused. The tree is walked by recursion, and a level costs memory.
 pub(super) const LEVELS_MAX: usize = 128;
@@ -54,11 +54,36 @@ impl Sub {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Receiver {
     pub(super) session: SessionIndex,
+    pub(super) all: Wish,
+    /// Of what it has published itself.
+    pub(super) own: Own,
+}
+
+/// How a message is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Wish {
     pub(super) qos: QoS,
-    /// At which it gets what it published itself; `None`: not at all.
-    pub(super) own: Option<QoS>,
     pub(super) retain_as_published: bool,
     pub(super) identifiers: Option<Arc<[u32]>>,
+}
+
+/// What a receiver gets of its own messages, by those of its subscriptions that do not say "no local".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Own {
+    Same,
+    Nothing,
+    Other(Box<Wish>),
+}
+
+impl Receiver {
+    /// `own`: for a message of its own.
+    pub(super) fn wish(&self, own: bool) -> Option<&Wish> {
+        match &self.own {
+            Own::Nothing if own => None,
+            Own::Other(wish) if own => Some(wish),
+            _ => Some(&self.all),
+        }
+    }
 }
 
 /// All that a topic's name decides.
@@ -75,10 +100,19 @@ pub(super) struct Route {
     generation: u64,
 }
 
+impl Route {
+    /// Receivers, a group counted as one.
+    pub(super) const fn len(&self) -> usize {
+        self.receivers.len() + self.shared.len()
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Subscriptions {
     root: Node,
-    /// Nodes below the root.
+    /// Of shared subscriptions, with groups in place of sessions.
+    shared: Node,
+    /// Nodes below both roots.
     nodes: usize,
     /// Of the filters of all subscriptions.
     bytes: usize,
@@ -87,13 +121,16 @@ pub(super) struct Subscriptions {
     cache: HashMap<Bytes, Rc<Route>>,
     cached_receivers: usize,
     upstreams: Vec<Vec<TopicFilter>>,
+    pub(super) groups: Groups,
+    /// Subscriptions of single sessions.
+    count: usize,
 }
 
 /// One level of filters. Depth is bounded by [`LEVELS_MAX`].
 #[derive(Debug, Default)]
 struct Node {
-    /// Boxed: a tree's smallest allocation has room for eleven.
-    children: BTreeMap<Box<str>, Box<Node>>,
+    /// Sorted. Most nodes have one child, and a tree's smallest allocation has room for eleven.
+    children: Vec<(Box<str>, Box<Node>)>,
     plus: Option<Box<Node>>,
     /// Filters that end here.
     here: Vec<Sub>,
@@ -103,15 +140,31 @@ struct Node {
 
 impl Subscriptions {
     pub(super) fn new(upstreams: Vec<Vec<TopicFilter>>) -> Self {
-        Self { root: Node::default(), nodes: 0, bytes: 0, generation: 0, cache: HashMap::new(), cached_receivers: 0, upstreams }
+        Self {
+            root: Node::default(),
+            shared: Node::default(),
+            nodes: 0,
+            bytes: 0,
+            generation: 0,
+            cache: HashMap::new(),
+            cached_receivers: 0,
+            upstreams,
+            groups: Groups::default(),
+            count: 0,
+        }
     }
 
-    pub(super) const fn has_upstreams(&self) -> bool {
-        !self.upstreams.is_empty()
+    /// Subscriptions, those of groups counted a member.
+    pub(super) const fn len(&self) -> usize {
+        self.count + self.groups.members()
     }
 
     /// Whether one more subscription to `filter` fits.
     pub(super) fn has_room(&self, filter: &TopicFilter) -> bool {
+        let shared = shared_filter(filter);
+        if shared.is_some() && !self.groups.has_room(filter) {
+            return false;
+        }
         let filter = filter.as_str();
         self.nodes + filter.split('/').count() <= NODES_MAX && self.bytes + filter.len() <= BYTES_MAX
     }
@@ -119,12 +172,25 @@ impl Subscriptions {
     /// Adds or replaces a subscription [MQTT-3.8.4-3]. True if it is new.
     pub(super) fn insert(&mut self, filter: &TopicFilter, sub: Sub) -> bool {
         self.generation += 1;
+        if let Some(within) = shared_filter(filter) {
+            let joined = self.groups.join(filter, sub);
+            if let Joined::Founded(group) = joined {
+                let group = Sub { session: group as SessionIndex, ..sub };
+                self.shared.subs_mut(within, &mut self.nodes).push(group);
+            }
+            let new = joined != Joined::Replaced;
+            self.bytes += if new { filter.as_str().len() } else { 0 };
+            return new;
+        }
         let subs = self.root.subs_mut(filter.as_str(), &mut self.nodes);
         if let Some(old) = subs.iter_mut().find(|s| s.session == sub.session) {
             *old = sub;
             return false;
         }
+        // Most filters have one subscriber.
+        subs.reserve_exact(usize::from(subs.is_empty()));
         subs.push(sub);
+        self.count += 1;
         self.bytes += filter.as_str().len();
         true
     }
@@ -132,7 +198,20 @@ impl Subscriptions {
     /// True if there was one.
     pub(super) fn remove(&mut self, filter: &TopicFilter, session: SessionIndex) -> bool {
         self.generation += 1;
-        let removed = self.root.remove(Some(filter.as_str()), session, &mut self.nodes);
+        let removed = match shared_filter(filter) {
+            Some(within) => {
+                let left = self.groups.leave(filter, session);
+                if let Left::Dissolved(group) = left {
+                    self.shared.remove(Some(within), group as SessionIndex, &mut self.nodes);
+                }
+                left != Left::No
+            }
+            None => {
+                let removed = self.root.remove(Some(filter.as_str()), session, &mut self.nodes);
+                self.count -= usize::from(removed);
+                removed
+            }
+        };
         if removed {
             self.bytes -= filter.as_str().len();
         }
@@ -164,33 +243,46 @@ impl Subscriptions {
         receivers.retain(|sub| !(closed && sub.restricted));
         receivers.sort_unstable_by_key(|sub| sub.session);
         let receivers = receivers.chunk_by(|a, b| a.session == b.session).filter_map(merge).collect();
+        let mut groups = Vec::new();
+        if !self.shared.is_empty() {
+            self.shared.collect(Some(name), !name.starts_with('$'), &mut groups);
+        }
+        let shared = groups.iter().filter_map(|sub| GroupId::try_from(sub.session).ok()).collect();
         let upstreams = destination::wanting(&self.upstreams, name);
-        Route { upstreams, closed, receivers, shared: [].into(), generation: self.generation, topic }
+        Route { upstreams, closed, receivers, shared, generation: self.generation, topic }
     }
 
     fn keep(&mut self, route: &Rc<Route>) {
-        if self.cache.len() >= CACHE_TOPICS_MAX || self.cached_receivers + route.receivers.len() > CACHE_RECEIVERS_MAX {
+        if self.cache.len() >= CACHE_TOPICS_MAX || self.cached_receivers + route.len() > CACHE_RECEIVERS_MAX {
             self.cache.clear();
             self.cached_receivers = 0;
         }
         if let Some(old) = self.cache.insert(route.topic.as_bytes().clone(), Rc::clone(route)) {
-            self.cached_receivers -= old.receivers.len();
+            self.cached_receivers -= old.len();
         }
-        self.cached_receivers += route.receivers.len();
+        self.cached_receivers += route.len();
     }
+}
+
+/// What a shared subscription's filter asks for; `None`: it is not of one.
+fn shared_filter(filter: &TopicFilter) -> Option<&str> {
+    Shared::parse(filter.as_str()).ok().flatten().map(|shared| shared.filter)
 }
 
 /// All subscriptions of one session that match, as one.
 fn merge(subs: &[Sub]) -> Option<Receiver> {
-    let qos = subs.iter().map(|sub| sub.qos).max()?;
-    let identifiers: Arc<[u32]> = subs.iter().filter_map(|sub| sub.identifier).collect();
-    Some(Receiver {
-        session: subs.first()?.session,
-        qos,
-        own: subs.iter().filter(|sub| !sub.no_local).map(|sub| sub.qos).max(),
-        retain_as_published: subs.iter().any(|sub| sub.retain_as_published),
-        identifiers: (!identifiers.is_empty()).then_some(identifiers),
-    })
+    let session = subs.first()?.session;
+    let [all, own] = [true, false].map(|all| {
+        let subs = || subs.iter().filter(move |sub| all || !sub.no_local);
+        let identifiers: Arc<[u32]> = subs().filter_map(|sub| sub.identifier).collect();
+        subs().map(|sub| sub.qos).max().map(|qos| Wish {
+            qos,
+            retain_as_published: subs().any(|sub| sub.retain_as_published),
+            identifiers: (!identifiers.is_empty()).then_some(identifiers),
+        })
+    });
+    let own = if own == all { Own::Same } else { own.map_or(Own::Nothing, |own| Own::Other(Box::new(own))) };
+    Some(Receiver { session, all: all?, own })
 }
 
 impl Node {
@@ -204,13 +296,25 @@ impl Node {
                     *nodes += 1;
                     Box::default()
                 }),
-                _ => node.children.entry(level.into()).or_insert_with(|| {
-                    *nodes += 1;
-                    Box::default()
-                }),
+                _ => node.child_mut(level, nodes),
             };
         }
         &mut node.here
+    }
+
+    /// Where the child for `level` stands, or would stand.
+    fn find(&self, level: &str) -> Result<usize, usize> {
+        self.children.binary_search_by(|(name, _)| (**name).cmp(level))
+    }
+
+    fn child_mut(&mut self, level: &str, nodes: &mut usize) -> &mut Self {
+        let at = self.find(level).unwrap_or_else(|at| {
+            *nodes += 1;
+            self.children.reserve_exact(usize::from(self.children.is_empty()));
+            self.children.insert(at, (level.into(), Box::default()));
+            at
+        });
+        &mut self.children[at].1
     }
 
     /// `None`: the filter ends here. Branches that became empty are cut off, and `nodes` is lowered by them.
@@ -229,10 +333,14 @@ impl Node {
                 removed
             }
             _ => {
-                let Some(child) = self.children.get_mut(level) else { return false };
+                let Ok(at) = self.find(level) else { return false };
+                let Some((_, child)) = self.children.get_mut(at) else { return false };
                 let removed = child.remove(rest, session, nodes);
                 if child.is_empty() {
-                    self.children.remove(level);
+                    self.children.remove(at);
+                    if self.children.is_empty() {
+                        self.children = Vec::new();
+                    }
                     *nodes -= 1;
                 }
                 removed
@@ -255,7 +363,7 @@ impl Node {
             return;
         };
         let (level, rest) = next_level(topic);
-        if let Some(child) = self.children.get(level) {
+        if let Some((_, child)) = self.find(level).ok().and_then(|at| self.children.get(at)) {
             child.collect(rest, true, into);
         }
         if let Some(child) = self.plus.as_ref().filter(|_| wild) {
@@ -340,8 +448,8 @@ mod tests {
             subscriptions.insert(&TopicFilter::new(filter).unwrap(), Sub { restricted: true, ..sub(3, qos) });
         }
         let route = subscriptions.route(b"a/b").unwrap();
-        let qos = QoS::AtLeastOnce;
-        assert_eq!(*route.receivers, [Receiver { session: 3, qos, own: Some(qos), retain_as_published: false, identifiers: None }]);
+        let all = Wish { qos: QoS::AtLeastOnce, retain_as_published: false, identifiers: None };
+        assert_eq!(*route.receivers, [Receiver { session: 3, all, own: Own::Same }]);
         assert!(subscriptions.route(b"a/set").unwrap().receivers.is_empty());
     }
 

@@ -171,7 +171,9 @@ async fn drain(shell: &Rc<Shell>, links: &mut Links, turns: &mut Turns, tasks: &
         let applied = turns.readings.is_empty() && shell.unsettled.get() == 0;
         if applied && wills_due {
             wills_due = false;
-            shell.broker.borrow_mut().queue_all_wills();
+            let mut broker = shell.broker.borrow_mut();
+            broker.queue_all_wills();
+            broker.retained.begin_flush();
         }
         if applied && shell.broker.borrow().is_idle() {
             break;

@@ -43,7 +43,7 @@ fn ranges_secure_what_they_hold_and_nothing_else() {
 
 #[test]
 fn nothing_with_a_destination_is_applied_before_the_outbox_has_started() {
-    let mut bench = Bench::unstarted(&[&["up/#"]], Limits::default());
+    let mut bench = Bench::unstarted(&[&["up/#"]], quiet());
     let client = bench.open(false);
     assert_eq!(bench.send(client, &[connect("c", true, 0, None), publish("up/a", "2", 2, false), PING.to_vec()].concat()), Turn::Held);
     assert_eq!(bench.take(client), [""; 0], "whether it has a session is not known");
@@ -78,7 +78,7 @@ fn what_came_from_an_upstream_never_returns_to_it() {
 
 #[test]
 fn a_connection_with_too_many_unacknowledged_publishes_is_not_parsed() {
-    let mut bench = Bench::with(&[&["up"]], Limits { receive_maximum: 3, ..Limits::default() }).started();
+    let mut bench = Bench::with(&[&["up"]], Limits { receive_maximum: 3, ..quiet() }).started();
     let client = bench.connect("c");
     let publishes: Vec<u8> = (1..=5).flat_map(|i| publish("up", "", i, false)).chain(PING).collect();
     assert_eq!(bench.send(client, &publishes), Turn::Held);

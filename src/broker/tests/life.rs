@@ -31,7 +31,7 @@ fn entry(counter: u64, topic: &str, qos: QoS, state: DueState) -> Restored {
 }
 
 fn restored(pages: Vec<Vec<Restored>>) -> Bench {
-    let mut bench = Bench::unstarted(&[], Limits::default());
+    let mut bench = Bench::unstarted(&[], quiet());
     for page in pages {
         bench.outbox(OutboxToBroker::Restored(page));
     }
@@ -81,7 +81,7 @@ fn disconnect_may_change_the_expiry_but_not_give_one() {
 
 #[test]
 fn an_expiry_above_the_ceiling_is_lowered_and_said() {
-    let mut bench = Bench::with(&[], Limits { session_expiry_max: 60, keep_alive_max: 30, ..Limits::default() });
+    let mut bench = Bench::with(&[], Limits { session_expiry_max: 60, keep_alive_max: 30, ..quiet() });
     let client = bench.open(false);
     bench.send(client, &connect5("c", false, 100, &[]));
     let connack = bench.raw(client);
@@ -230,7 +230,7 @@ fn what_the_store_held_comes_back() {
 
 #[test]
 fn a_client_is_let_in_only_once_all_is_back() {
-    let mut bench = Bench::unstarted(&[], Limits::default());
+    let mut bench = Bench::unstarted(&[], quiet());
     let client = bench.open(false);
     bench.send(client, &connect("c", false, 0, None));
     bench.outbox(OutboxToBroker::Restored(vec![Restored::Session(stored("c", u32::MAX))]));
@@ -269,7 +269,7 @@ fn a_restored_session_counts_as_left_at_the_start() {
 
 #[test]
 fn what_is_restored_may_be_more_than_the_limits_of_today() {
-    let limits = Limits { session_queue: 2, output_max: 100, ..Limits::default() };
+    let limits = Limits { session_queue: 2, output_max: 100, ..quiet() };
     let mut bench = Bench::unstarted(&[], limits);
     let entries = (2..12).map(|n| entry(n, "a", QoS::AtLeastOnce, DueState::Queued));
     let page = [Restored::Session(stored("c", u32::MAX)), subscribed("a", QoS::AtLeastOnce)].into_iter().chain(entries);
@@ -283,7 +283,7 @@ fn what_is_restored_may_be_more_than_the_limits_of_today() {
 
 #[test]
 fn mass_expiry_goes_in_turns() {
-    let mut bench = Bench::with(&[], Limits { connections_max: 2_000, ..Limits::default() });
+    let mut bench = Bench::with(&[], Limits { connections_max: 2_000, ..quiet() });
     for i in 0..3_000 {
         let client = bench.open(false);
         bench.send(client, &[connect5(&format!("c{i}"), false, 10, &[]), subscribe5(1, 0, &[("a", 1)])].concat());

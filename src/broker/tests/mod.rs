@@ -8,7 +8,12 @@ mod pressure;
 mod protocol;
 mod qos2;
 mod reasons;
+mod retained;
 mod sessions;
+mod shared;
+mod subscriptions;
+mod sys;
+mod table;
 mod wire5;
 
 use std::collections::HashMap;
@@ -30,6 +35,11 @@ use crate::mqtt::{encode, kind, split};
 /// The epoch of every test.
 const EPOCH: u32 = 7;
 
+/// As a site has them, without `$SYS`.
+fn quiet() -> Limits {
+    Limits { sys_interval: Duration::ZERO, ..Limits::default() }
+}
+
 struct Bench {
     broker: Broker,
     now: Mono,
@@ -43,7 +53,7 @@ struct Bench {
 
 impl Bench {
     fn new(upstreams: &[&[&str]]) -> Self {
-        Self::with(upstreams, Limits::default())
+        Self::with(upstreams, quiet())
     }
 
     fn with(upstreams: &[&[&str]], limits: Limits) -> Self {
@@ -52,8 +62,9 @@ impl Bench {
 
     fn unstarted(upstreams: &[&[&str]], limits: Limits) -> Self {
         let filters = |list: &&[&str]| list.iter().map(|f| TopicFilter::new(f).unwrap()).collect();
-        let upstreams = upstreams.iter().map(filters).collect();
-        let options = Options { listeners: Vec::new(), upstreams, names: Vec::new(), limits };
+        let upstreams: Vec<_> = upstreams.iter().map(filters).collect();
+        let names = (0..upstreams.len()).map(|i| format!("up{i}").into()).collect();
+        let options = Options { listeners: Vec::new(), upstreams, names, limits };
         // Far from zero: a window that began at the start of time is over.
         Self {
             broker: Broker::new(options, 1),

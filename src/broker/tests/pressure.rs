@@ -3,7 +3,7 @@
 use super::*;
 
 fn limits(unsecured_max: usize) -> Limits {
-    Limits { unsecured_max, ..Limits::default() }
+    Limits { unsecured_max, ..quiet() }
 }
 
 /// Costs 128 + 2 + 870 = 1,000 bytes.

@@ -43,7 +43,7 @@ pub(super) fn say(bench: &mut Bench, id: ConnId, bytes: &[u8]) {
     bench.turn(id);
 }
 
-fn publish2(topic: &str, body: &str, id: u16, dup: bool) -> Vec<u8> {
+pub(super) fn publish2(topic: &str, body: &str, id: u16, dup: bool) -> Vec<u8> {
     packet(0x34 | u8::from(dup) << 3, &[&string(topic), &id.to_be_bytes(), body.as_bytes()])
 }
 
@@ -188,7 +188,7 @@ fn after_a_reconnect_each_stage_is_taken_up_in_order() {
 
 #[test]
 fn a_full_queue_drops_its_oldest_and_the_store_hears_of_it() {
-    let mut bench = Bench::with(&[], Limits { session_queue: 2, ..Limits::default() });
+    let mut bench = Bench::with(&[], Limits { session_queue: 2, ..quiet() });
     let (sub, _) = bench.connect_as("sub", false);
     bench.send(sub, &subscribe(1, &[("a", 1)]));
     bench.cut(sub);

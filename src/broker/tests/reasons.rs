@@ -107,7 +107,7 @@ fn the_reason_is_explained_where_it_is_wanted_and_fits() {
 /// QoS 1 and 2 messages of a 5.0 client that have not been answered with PUBACK or PUBCOMP.
 #[test]
 fn a_5_0_client_above_our_receive_maximum_is_disconnected() {
-    let limits = Limits { receive_maximum: 3, ..Limits::default() };
+    let limits = Limits { receive_maximum: 3, ..quiet() };
     let open = |upstreams: &[&[&str]]| {
         let mut bench = Bench::with(upstreams, limits.clone());
         let client = bench.open(false);
@@ -148,7 +148,7 @@ fn a_5_0_client_above_our_receive_maximum_is_disconnected() {
 /// The quota is of the connection (4.9): ids that are held from before do not count.
 #[test]
 fn the_receive_maximum_begins_anew_with_each_connection() {
-    let mut bench = Bench::with(&[], Limits { receive_maximum: 2, ..Limits::default() });
+    let mut bench = Bench::with(&[], Limits { receive_maximum: 2, ..quiet() });
     for round in 0..4u16 {
         let client = bench.open(false);
         bench.send(client, &connect5("c", false, 100, &[]));

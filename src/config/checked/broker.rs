@@ -36,6 +36,8 @@ pub(super) fn broker(broker: Option<Table<'_>>, mut limits: Limits) -> Options {
             listener(table, &mut listeners);
         }
     }
+    set(&mut limits.queue_qos0, table.bool("queue_qos0"));
+    set(&mut limits.sys_interval, table.duration("sys_interval"));
     if let Some(mut table) = table.table("limits") {
         set(&mut limits.packet_max, table.size("packet_max"));
         set(&mut limits.output_max, table.size("output_max"));

@@ -105,6 +105,13 @@ pub const BROKER: Section = Section {
             "addresses for local clients, this machine only; the default holds where no `[[broker.listener]]` is given either",
         ),
         key("listener", Tables(&LISTENER), ABSENT, "the long form, for addresses that other machines reach"),
+        key("queue_qos0", Bool, Is("false"), "queue QoS 0, too, for persistent clients that are away; in memory only"),
+        key(
+            "sys_interval",
+            Duration("0s", "1d"),
+            Is("\"10s\""),
+            "how often `$SYS/...` says what has changed in the broker; 0s: there is no `$SYS`",
+        ),
         key("limits", Table(&LIMITS), ABSENT, "how much clients may ask for"),
     ],
     later: &["access", "users"],
