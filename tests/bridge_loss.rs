@@ -5,7 +5,7 @@ use std::net::{Ipv6Addr, TcpListener};
 use std::process::Command;
 use std::time::Duration;
 
-use tidegate::bridge::Options;
+use tidegate::bridge::{Options, Version};
 use tidegate::faults;
 
 use crate::harness::bridge::{Rig, impatient, options};
@@ -34,7 +34,11 @@ impl Upstream {
     }
 
     fn rig(&self) -> Rig {
-        Rig::start(options(self.proxy.port()), impatient())
+        self.rig_of(None)
+    }
+
+    fn rig_of(&self, version: Option<Version>) -> Rig {
+        Rig::start(Options { version, ..options(self.proxy.port()) }, impatient())
     }
 }
 
@@ -85,9 +89,9 @@ fn an_upstream_with_an_address_of_ipv6_is_reached() {
 }
 
 /// Cuts all connections again and again while entries are under way. Returns how many of them never arrived.
-fn cut_in_mid_stream(cuts: usize) -> usize {
+fn cut_in_mid_stream(cuts: usize, version: Version) -> usize {
     let upstream = Upstream::start();
-    let rig = upstream.rig();
+    let rig = upstream.rig_of(Some(version));
     let mut random = Random::of("bridge_loss");
     upstream.proxy.delay(Duration::from_millis(2), Duration::from_millis(2));
     let mut count = 0;
@@ -108,13 +112,21 @@ fn cut_in_mid_stream(cuts: usize) -> usize {
     let twice = arrived_in_order(&upstream, count);
     let connects = rig.status().connects;
     assert!(twice <= WINDOW * (connects as usize), "{twice} duplicates at {connects} connects");
-    report(&format!("bridge_loss: {count} entries, {cuts} cuts in mid-stream, {connects} connects: lost: 0, duplicates: {twice}"));
+    report(&format!(
+        "bridge_loss: {version:?}, {count} entries, {cuts} cuts in mid-stream, {connects} connects: lost: 0, duplicates: {twice}"
+    ));
     0
 }
 
 #[test]
 fn cuts_in_mid_stream_lose_nothing() {
-    let lost = cut_in_mid_stream(if full() { 1_000 } else { 100 });
+    let lost = cut_in_mid_stream(if full() { 1_000 } else { 100 }, Version::V5);
+    println!("lost: {lost}");
+}
+
+#[test]
+fn cuts_in_mid_stream_lose_nothing_at_3_1_1_either() {
+    let lost = cut_in_mid_stream(if full() { 1_000 } else { 30 }, Version::V311);
     println!("lost: {lost}");
 }
 
@@ -124,16 +136,18 @@ fn cuts_in_mid_stream_lose_something_if_the_event_loop_is_kept() {
         return;
     }
     let itself = std::env::current_exe().expect("this test");
-    let child = Command::new(itself)
-        .args(["--exact", "bridge_loss::cuts_in_mid_stream_lose_nothing", "--nocapture"])
-        .env("TIDEGATE_FAULT", "keep-eventloop")
-        .output()
-        .expect("this test starts");
-    let out = String::from_utf8_lossy(&child.stdout).into_owned();
-    let lost = out.lines().find_map(|line| line.split("lost: ").nth(1)?.trim().parse::<usize>().ok());
-    let lost = lost.unwrap_or_else(|| panic!("it says how many it lost:\n{out}\n{}", String::from_utf8_lossy(&child.stderr)));
-    report(&format!("bridge_loss: control, the event loop kept over errors: lost: {lost}"));
-    assert!(lost > 0, "the test cannot see a loss");
+    for test in ["cuts_in_mid_stream_lose_nothing", "cuts_in_mid_stream_lose_nothing_at_3_1_1_either"] {
+        let child = Command::new(&itself)
+            .args(["--exact", &format!("bridge_loss::{test}"), "--nocapture"])
+            .env("TIDEGATE_FAULT", "keep-eventloop")
+            .output()
+            .expect("this test starts");
+        let out = String::from_utf8_lossy(&child.stdout).into_owned();
+        let lost = out.lines().find_map(|line| line.split("lost: ").nth(1)?.trim().parse::<usize>().ok());
+        let lost = lost.unwrap_or_else(|| panic!("it says how many it lost:\n{out}\n{}", String::from_utf8_lossy(&child.stderr)));
+        report(&format!("bridge_loss: control, the event loop kept over errors, {test}: lost: {lost}"));
+        assert!(lost > 0, "the test cannot see a loss");
+    }
 }
 
 #[test]

@@ -2,7 +2,10 @@
 
 mod acks_in_order;
 mod bridge_loss;
+mod bridge_properties;
+mod bridge_reasons;
 mod bridge_refusals;
+mod bridge_terms;
 mod bridge_tls;
 mod broker_clients;
 mod check;

@@ -59,6 +59,8 @@ const HOMES: &[Home] = &[
         ],
         files: &[
             "src/bridge/mqtt.rs",
+            "src/bridge/mqtt/v311.rs",
+            "src/bridge/mqtt/v5.rs",
             "src/broker/connection.rs",
             "src/broker/listener.rs",
             "src/broker/socket.rs",

@@ -27,6 +27,12 @@ impl Backoff {
         wait
     }
 
+    /// As [`Backoff::next`], but a wait of the longest step.
+    pub fn longest_next(&mut self) -> Duration {
+        self.step = self.max;
+        self.next()
+    }
+
     /// The upstream has proved good.
     pub fn reset(&mut self) {
         self.step = (self.min * 2).min(self.max);

@@ -3,7 +3,7 @@
 //! ```text
 //! outbox ──Page──▶ task ─▶ state ─▶ pump   which entry when, what became of it   (sans-I/O)
 //!        ◀──Done──┘  │       └────▶ backoff
-//!                    └──▶ sink: mqtt (rumqttc) ─▶ the upstream
+//!                    └──▶ sink: mqtt (rumqttc, 5.0 or 3.1.1) ─▶ the upstream
 //! ```
 //!
 //! Job: brings the entries that the outbox hands over to the upstream, each at least once, in order, and says which were acknowledged.
@@ -17,8 +17,9 @@
 //!   that takes nothing), silence.
 //!
 //! Failure: an upstream that is away, silent, closing or refusing is tried again for ever with back-off, said once, and seen in the status by
-//! the age of the oldest unacknowledged entry. An entry that can never be sent, or on which alone the upstream closes, becomes a dead letter,
-//! so that it does not stop those behind it. Duplicates: what was in flight when a connection was lost.
+//! the age of the oldest unacknowledged entry. An entry that can never be sent, on which alone the upstream closes, or which it refuses for good
+//! or again and again while it takes others, becomes a dead letter, so that it does not stop those behind it. Duplicates: what was in flight
+//! when a connection was lost.
 
 mod backoff;
 mod mqtt;
@@ -43,10 +44,14 @@ use crate::stats::Heartbeat;
 #[derive(Debug, Clone)]
 pub struct Options {
     pub upstream: UpstreamId,
+    /// The gateway's id, by which receivers tell ids of several gateways apart.
+    pub gateway: Arc<str>,
     pub name: Arc<str>,
     /// Host name or address, without brackets.
     pub host: String,
     pub port: u16,
+    /// `None`: 5.0, and 3.1.1 where the upstream knows no other.
+    pub version: Option<Version>,
     /// `mqtts://`.
     pub tls: Option<Tls>,
     pub client_id: String,
@@ -56,9 +61,17 @@ pub struct Options {
     /// From the offer of an entry to its acknowledgement; then the connection is thrown away.
     pub ack_timeout: Duration,
     pub connect_timeout: Duration,
+    /// At 5.0 at least 5 s. The upstream may set another.
     pub keep_alive: Duration,
     /// Largest packet, as the broker's.
     pub packet_max: usize,
+}
+
+/// Of MQTT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    V311,
+    V5,
 }
 
 /// Files are read at each connect.

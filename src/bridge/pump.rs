@@ -4,14 +4,21 @@
 //! offered to the sink on the connection that is up; the window is the distance from the oldest unacknowledged entry to the newest offered
 //! one. When the connection goes down everything unacknowledged is offered again, in order, on the next.
 //!
-//! An upstream that closes the connection on an entry would stop all behind it, so [`Doubt`] finds such an entry out.
+//! An upstream that closes the connection on an entry would stop all behind it, so [`Doubt`] finds such an entry out. One that says why it
+//! will not have an entry now (5.0's reason codes) stops the line for a pause, by [`Round`]: then what it refused goes again, and after it one
+//! entry more, whose passing shows that the fault is the refused ones' own.
+
+mod round;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::sink::{Parcel, Token};
+pub use round::Refusal;
+use round::{Grudge, Round};
+
+use super::sink::{Parcel, Terms, Token, TooLarge};
 use crate::model::{EntryId, Mono, Outcome, Settled};
 
 /// Bytes in flight, as [`Parcel::cost`] counts them; one parcel may go alone whatever its size. The rest waits. It is what a slow line has to
@@ -40,7 +47,10 @@ pub struct Pump {
     up: bool,
     stopped: bool,
     pull_open: bool,
+    /// By the upstream's terms: the window and the largest packet of this connection.
+    allowed: (usize, usize),
     doubt: Doubt,
+    round: Round,
     settled: Vec<Settled>,
 }
 
@@ -63,22 +73,21 @@ struct Doubt {
 struct Slot {
     parcel: Parcel,
     state: SlotState,
+    /// It was refused for now, and not taken since.
+    grudge: Option<Grudge>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SlotState {
     Waiting,
-    Offered { token: Token, at: Mono, written: Option<Mono> },
+    Offered {
+        token: Token,
+        at: Mono,
+        written: Option<Mono>,
+    },
+    /// In this round, for now.
+    Refused(Token),
     Settled(Token),
-}
-
-/// What a refusal means for the connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// The entry is settled, the others go on.
-    Settled,
-    /// The upstream will not have it now: the line stops here and is tried again after a pause.
-    Hold,
 }
 
 impl Pump {
@@ -95,7 +104,9 @@ impl Pump {
             up: false,
             stopped: false,
             pull_open: false,
+            allowed: (usize::MAX, usize::MAX),
             doubt: Doubt::default(),
+            round: Round::default(),
             settled: Vec::new(),
         }
     }
@@ -119,8 +130,11 @@ impl Pump {
 
     /// The next entry, after all before it.
     pub fn push(&mut self, parcel: Parcel) {
+        if parcel.size > self.allowed.1 {
+            return self.reject_size(&parcel);
+        }
         self.held_bytes += parcel.cost();
-        self.line.push_back(Slot { parcel, state: SlotState::Waiting });
+        self.line.push_back(Slot { parcel, state: SlotState::Waiting, grudge: None });
         self.consider_suspect();
     }
 
@@ -140,9 +154,15 @@ impl Pump {
         if !self.up || self.stopped {
             return 0;
         }
-        let end = self.line.len().min(self.window_now());
+        // What was refused at the front is not in flight: the window begins behind it.
+        let answered = |slot: &&Slot| matches!(slot.state, SlotState::Refused(_) | SlotState::Settled(_));
+        let base = self.line.iter().take_while(answered).count();
+        let end = self.line.len().min(base.saturating_add(self.window_now()));
         let mut bytes = self.in_flight_bytes;
         let fits = |slot: &&Slot| {
+            if self.round.upto.is_some_and(|upto| slot.parcel.id > upto) {
+                return false;
+            }
             let alone = bytes == 0;
             bytes += slot.parcel.cost();
             alone || bytes <= IN_FLIGHT_BYTES
@@ -160,10 +180,29 @@ impl Pump {
         self.in_flight += count;
     }
 
-    /// A connection is up and nothing was offered on it.
-    pub fn up(&mut self) {
+    /// A connection is up and nothing was offered on it. What is larger than `terms` allow is a dead letter.
+    pub fn up(&mut self, terms: Terms) {
         self.up = true;
+        self.allowed = (terms.window.max(1), terms.packet_max);
+        for at in (0..self.line.len()).rev() {
+            if self.line.get(at).is_some_and(|slot| slot.parcel.size > self.allowed.1)
+                && let Some(parcel) = self.take_out(at)
+            {
+                self.reject_size(&parcel);
+            }
+        }
+        self.begin_round();
         self.consider_suspect();
+    }
+
+    /// Settles what has expired among the next `max` entries to be offered.
+    pub fn drop_expired(&mut self, max: usize, now: Mono) {
+        for at in (self.offered..self.line.len().min(self.offered.saturating_add(max))).rev() {
+            let expired = self.line.get(at).and_then(|slot| slot.parcel.expires).is_some_and(|expires| expires <= now);
+            if expired && let Some(parcel) = self.take_out(at) {
+                self.settled.push(Settled { id: parcel.id, outcome: Outcome::Expired });
+            }
+        }
     }
 
     pub fn written(&mut self, token: Token, now: Mono) {
@@ -178,6 +217,7 @@ impl Pump {
     pub fn acked(&mut self, token: Token) -> usize {
         let count = self.settle(token, &Outcome::Acknowledged);
         if count > 0 {
+            self.round.passed = true;
             self.doubt.refusing = false;
             self.doubt.careful = self.doubt.careful.saturating_sub(count);
             if let Some(suspect) = self.doubt.aside.take() {
@@ -191,25 +231,11 @@ impl Pump {
         count
     }
 
-    /// The upstream has refused the offer by this reason code (5.0, 2.4).
-    pub fn refused(&mut self, token: Token, code: u8) -> Refusal {
-        // Topic name invalid, packet too large, payload format invalid: the entry itself is wrong, so it never gets better.
-        if !matches!(code, 0x90 | 0x95 | 0x99) {
-            return Refusal::Hold;
-        }
-        self.settle(
-            token,
-            &Outcome::DeadLetter { code: Some(code), cause: format!("the upstream refused it with reason code {code:#04x}") },
-        );
-        Refusal::Settled
-    }
-
     /// The connection is gone; `by_peer`: the upstream closed it.
     pub fn down(&mut self, by_peer: bool, now: Mono) {
         let guilty = self.up && by_peer && self.count_close(now);
-        self.line.retain(|slot| !matches!(slot.state, SlotState::Settled(_)));
-        self.line.iter_mut().for_each(|slot| slot.state = SlotState::Waiting);
-        (self.offered, self.in_flight, self.in_flight_bytes, self.up) = (0, 0, 0, false);
+        self.offer_anew();
+        self.up = false;
         if guilty {
             self.alone_again();
         }
@@ -223,10 +249,10 @@ impl Pump {
     /// When the oldest offer has waited too long, if there is one. It runs from the offer, so it covers the hand-over to a network that takes
     /// nothing, too.
     pub fn deadline(&self) -> Option<Mono> {
-        match self.line.front()?.state {
+        self.line.iter().take(self.offered).find_map(|slot| match slot.state {
             SlotState::Offered { at, .. } => Some(at + self.ack_timeout),
             _ => None,
-        }
+        })
     }
 
     /// What became of entries since the last call.
@@ -257,14 +283,16 @@ impl Pump {
     }
 
     fn window_now(&self) -> usize {
-        if self.doubt.careful > 0 || self.doubt.aside.is_some() { 1 } else { self.window }
+        // In a round, its own limit is narrow enough.
+        let careful = self.round.upto.is_none() && (self.doubt.careful > 0 || self.doubt.aside.is_some());
+        if careful { 1 } else { self.window.min(self.allowed.0) }
     }
 
     /// The places of the offer `token` in the line. Tokens rise along the offered part.
     fn range(&self, token: Token) -> std::ops::Range<usize> {
         let before = |limit: &dyn Fn(Token) -> bool| {
             self.line.partition_point(|slot| match slot.state {
-                SlotState::Offered { token, .. } | SlotState::Settled(token) => limit(token),
+                SlotState::Offered { token, .. } | SlotState::Refused(token) | SlotState::Settled(token) => limit(token),
                 SlotState::Waiting => false,
             })
         };
@@ -283,10 +311,14 @@ impl Pump {
             self.held_bytes -= cost;
             self.in_flight -= 1;
             slot.state = SlotState::Settled(token);
+            let forgiven = slot.grudge.take().is_some();
             // It may keep its place for long; its bytes need not.
             slot.parcel.payload = Bytes::new();
             self.settled.push(Settled { id: slot.parcel.id, outcome: outcome.clone() });
             count += 1;
+            if forgiven {
+                self.forgive();
+            }
         }
         while matches!(self.line.front(), Some(Slot { state: SlotState::Settled(_), .. })) {
             self.line.pop_front();
@@ -295,9 +327,31 @@ impl Pump {
         count
     }
 
+    /// Takes a slot that is not in flight out of the line. One that was offered is for the caller to count.
+    fn take_out(&mut self, at: usize) -> Option<Parcel> {
+        let slot = self.line.remove(at)?;
+        self.held_bytes -= slot.parcel.cost();
+        if slot.grudge.is_some() {
+            self.forgive();
+        }
+        Some(slot.parcel)
+    }
+
+    fn reject_size(&mut self, parcel: &Parcel) {
+        let cause = TooLarge { size: parcel.size, max: self.allowed.1 }.to_string();
+        self.settled.push(Settled { id: parcel.id, outcome: Outcome::DeadLetter { code: Some(0x95), cause } });
+    }
+
+    /// All that is unsettled waits again.
+    fn offer_anew(&mut self) {
+        self.line.retain(|slot| !matches!(slot.state, SlotState::Settled(_)));
+        self.line.iter_mut().for_each(|slot| slot.state = SlotState::Waiting);
+        (self.offered, self.in_flight, self.in_flight_bytes) = (0, 0, 0);
+    }
+
     /// Counts a close by the upstream. Whether it is held against the entry that was alone in flight.
     fn count_close(&mut self, now: Mono) -> bool {
-        let Some(Slot { parcel, state: SlotState::Offered { written: Some(written), .. } }) = self.line.front() else {
+        let Some(Slot { parcel, state: SlotState::Offered { written: Some(written), .. }, .. }) = self.line.front() else {
             return false;
         };
         if count_up(&mut self.doubt.oldest, parcel.id) >= CLOSES_BEFORE_ALONE {
@@ -310,7 +364,7 @@ impl Pump {
     fn alone_again(&mut self) {
         if let Some(suspect) = self.doubt.aside.take() {
             // It closes on the next one, too: nothing is known against the suspect any more.
-            self.line.push_front(Slot { parcel: suspect, state: SlotState::Waiting });
+            self.line.push_front(Slot { parcel: suspect, state: SlotState::Waiting, grudge: None });
             self.doubt.alone = None;
             self.doubt.refusing = true;
             return;
@@ -326,7 +380,11 @@ impl Pump {
         let Some((id, closes)) = self.doubt.alone else { return };
         let suspected = closes >= CLOSES_BEFORE_ASIDE && self.line.front().is_some_and(|slot| slot.parcel.id == id);
         if suspected && self.up && self.offered == 0 && self.doubt.aside.is_none() && self.line.len() > 1 {
-            self.doubt.aside = self.line.pop_front().map(|slot| slot.parcel);
+            let slot = self.line.pop_front();
+            if slot.as_ref().is_some_and(|slot| slot.grudge.is_some()) {
+                self.forgive();
+            }
+            self.doubt.aside = slot.map(|slot| slot.parcel);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::backoff::Backoff;
 use super::pump::{Pump, Refusal};
-use super::sink::{Down, Event, Parcel, TooLarge};
+use super::sink::{Down, Event, Parcel, Refused, Retry, Terms, Token, TooLarge};
 use super::{Options, Tuning};
 use crate::model::status::{UpstreamState, UpstreamStatus};
 use crate::model::{BridgeToOutbox, EntryId, Mono, Outcome};
@@ -14,7 +14,15 @@ pub struct State {
     options: Options,
     pub pump: Pump,
     backoff: Backoff,
+    /// Between rounds of what the upstream refuses for now.
+    pauses: Backoff,
+    /// The next round begins then, if the last one is over.
+    round_at: Option<Mono>,
     link: Link,
+    /// Of the connection that is up, or was last.
+    terms: Option<Terms>,
+    /// The upstream is there and cannot be used as it is.
+    unusable: bool,
     /// What the outbox was last told.
     reported_up: bool,
     /// The log has said that the upstream is away; since when it is.
@@ -25,8 +33,11 @@ pub struct State {
     acknowledged: u64,
     connects: u64,
     dead_letters: u64,
+    expired: u64,
     last_error: Option<String>,
     said_refusing: bool,
+    /// The log has said that the upstream refuses something for now.
+    said_grudge: bool,
     stopping: bool,
 }
 
@@ -65,6 +76,10 @@ impl State {
         Self {
             pump: Pump::new(usize::from(options.window), options.ack_timeout),
             backoff: Backoff::new(tuning.backoff_min, tuning.backoff_max, tuning.seed),
+            pauses: Backoff::new(tuning.backoff_min, tuning.backoff_max, !tuning.seed),
+            round_at: None,
+            terms: None,
+            unusable: false,
             link: Link::Waiting { until: now },
             reported_up: false,
             away: None,
@@ -72,8 +87,10 @@ impl State {
             acknowledged: 0,
             connects: 0,
             dead_letters: 0,
+            expired: 0,
             last_error: None,
             said_refusing: false,
+            said_grudge: false,
             stopping: false,
             options,
         }
@@ -93,9 +110,13 @@ impl State {
             Link::Up { .. } if self.pump.deadline().is_some_and(|deadline| deadline <= now) => {
                 self.throw_away(now, format!("no acknowledgement within {}", seconds(self.options.ack_timeout)))
             }
+            Link::Up { .. } if self.next_round_at().is_some_and(|at| at <= now) => {
+                self.next_round();
+                None
+            }
             Link::Up { .. } => self.throw_away(now, "no sign of life".to_owned()),
             Link::Ending { .. } => {
-                self.down(Down { by_peer: false, cause: "thrown away".to_owned() }, now);
+                self.down(Down { cause: "thrown away".to_owned(), ..Down::default() }, now);
                 None
             }
         }
@@ -108,7 +129,7 @@ impl State {
             Link::Connecting { give_up } => Some(give_up),
             Link::Up { heard, .. } => {
                 let silence = self.silence().map(|silence| heard + silence);
-                self.pump.deadline().into_iter().chain(silence).min()
+                self.pump.deadline().into_iter().chain(silence).chain(self.next_round_at()).min()
             }
             Link::Ending { give_up } => Some(give_up),
         }
@@ -119,7 +140,7 @@ impl State {
             *heard = now;
         }
         match event {
-            Event::Up => self.up(now),
+            Event::Up(terms) => self.up(terms, now),
             Event::Written(token) => self.pump.written(token, now),
             Event::Acked(token) => {
                 let count = self.pump.acked(token);
@@ -128,11 +149,7 @@ impl State {
                     self.proved(now);
                 }
             }
-            Event::Refused(token, code) => {
-                if self.pump.refused(token, code) == Refusal::Hold {
-                    return self.throw_away(now, format!("the upstream refuses an entry for now, with reason code {code:#04x}"));
-                }
-            }
+            Event::Refused(token, refused) => self.refused(token, &refused, now),
             Event::Alive => self.alive(now),
             Event::Down(down) => self.down(down, now),
         }
@@ -164,6 +181,11 @@ impl State {
         if settled.is_empty() {
             return up.then(|| self.pump.pull()).flatten().map(|entries| BridgeToOutbox::Pull { upstream, entries });
         }
+        let expired = settled.iter().filter(|s| s.outcome == Outcome::Expired).count() as u64;
+        if expired > 0 && self.expired == 0 {
+            tracing::warn!(upstream = %self.options.name, "messages expire before they can be sent, as their publishers asked; the status counts them");
+        }
+        self.expired += expired;
         let dead = settled.iter().filter_map(|s| match &s.outcome {
             Outcome::DeadLetter { cause, .. } => Some((s.id, cause)),
             Outcome::Acknowledged | Outcome::Expired => None,
@@ -198,7 +220,7 @@ impl State {
             name: self.options.name.to_string(),
             url: self.options.url(),
             state: match self.link {
-                _ if self.pump.refusing() => UpstreamState::Refusing,
+                _ if self.unusable || self.pump.refusing() => UpstreamState::Refusing,
                 Link::Waiting { .. } | Link::Ending { .. } => UpstreamState::Backoff,
                 Link::Connecting { .. } => UpstreamState::Connecting,
                 Link::Up { .. } => UpstreamState::Connected,
@@ -208,6 +230,8 @@ impl State {
             acknowledged: self.acknowledged,
             connects: self.connects,
             dead_letters: self.dead_letters,
+            expired: self.expired,
+            protocol: self.terms.map(|terms| terms.protocol.to_owned()),
             last_error: self.last_error.clone(),
         }
     }
@@ -221,15 +245,18 @@ impl State {
         None
     }
 
-    fn up(&mut self, now: Mono) {
+    fn up(&mut self, terms: Terms, now: Mono) {
         if self.is_up() {
             return;
         }
         self.link = Link::Up { since: now, heard: now, proved: false };
         self.connects += 1;
-        self.pump.up();
+        self.terms = Some(terms);
+        self.unusable = false;
+        self.round_at = None;
+        self.pump.up(terms);
         if self.connects == 1 && self.away.is_none() {
-            tracing::info!(upstream = %self.options.name, url = %self.options.url(), "upstream connected");
+            tracing::info!(upstream = %self.options.name, url = %self.options.url(), protocol = terms.protocol, "upstream connected");
         } else if !self.doubted {
             self.back(now);
         }
@@ -257,6 +284,53 @@ impl State {
             self.said_refusing = false;
             tracing::info!(upstream = %self.options.name, "upstream takes messages again");
         }
+        self.grudges_over();
+    }
+
+    fn refused(&mut self, token: Token, refused: &Refused, now: Mono) {
+        if self.pump.refused(token, refused) == Refusal::Settled {
+            return self.grudges_over();
+        }
+        if self.round_at.is_none() {
+            self.round_at = Some(now + self.pauses.next());
+        }
+        if !self.said_grudge {
+            self.said_grudge = true;
+            tracing::warn!(upstream = %self.options.name, reason = %refused.why, "upstream refuses an entry for now; tried again, and what is behind it waits");
+        }
+        self.last_error = Some(format!("the upstream refuses an entry for now: {}", refused.why));
+    }
+
+    fn next_round_at(&self) -> Option<Mono> {
+        self.round_at.filter(|_| self.pump.round_over())
+    }
+
+    fn next_round(&mut self) {
+        self.round_at = None;
+        if self.pump.next_round() {
+            self.pauses.reset();
+        }
+        if self.pump.refusing() {
+            let cause = self.last_error.clone().unwrap_or_default();
+            self.say_refusing(&cause);
+        }
+        self.grudges_over();
+    }
+
+    fn grudges_over(&mut self) {
+        if self.said_grudge && !self.pump.has_grudges() {
+            self.said_grudge = false;
+            self.round_at = None;
+            self.pauses.reset();
+            tracing::info!(upstream = %self.options.name, "nothing is left that the upstream had refused");
+        }
+    }
+
+    fn say_refusing(&mut self, cause: &str) {
+        if !self.said_refusing {
+            self.said_refusing = true;
+            tracing::error!(upstream = %self.options.name, %cause, "upstream refuses everything that it is sent; its queue holds, tried again and again");
+        }
     }
 
     fn back(&mut self, now: Mono) {
@@ -270,22 +344,31 @@ impl State {
             self.doubted = !proved;
         }
         self.pump.down(down.by_peer, now);
-        self.link = Link::Waiting { until: now + self.backoff.next() };
-        let name = &self.options.name;
-        if self.pump.refusing() && !self.said_refusing {
-            self.said_refusing = true;
-            tracing::error!(upstream = %name, cause = %down.cause, "upstream refuses everything that it is sent; its queue holds, tried again and again");
+        self.round_at = None;
+        let wait = match down.retry {
+            Retry::Usual => self.backoff.next(),
+            Retry::Slow => self.backoff.longest_next(),
+            Retry::AtOnce => Duration::ZERO,
+        };
+        self.link = Link::Waiting { until: now + wait };
+        if down.retry == Retry::AtOnce {
+            return;
+        }
+        self.unusable = down.unusable;
+        if self.pump.refusing() || self.unusable {
+            self.say_refusing(&down.cause);
         }
         if self.away.is_none() && !self.stopping {
             self.away = Some(now);
-            tracing::warn!(upstream = %name, cause = %down.cause, "upstream away; tried again until it is back");
+            tracing::warn!(upstream = %self.options.name, cause = %down.cause, "upstream away; tried again until it is back");
         }
         self.last_error = Some(down.cause);
     }
 
     /// Longest time without any sign of life: pings go out each `keep_alive`, so their traffic is missing twice.
     fn silence(&self) -> Option<Duration> {
-        (!self.options.keep_alive.is_zero()).then(|| self.options.keep_alive * 2 + self.options.connect_timeout)
+        let keep_alive = self.terms.map_or(self.options.keep_alive, |terms| terms.keep_alive);
+        (!keep_alive.is_zero()).then(|| keep_alive * 2 + self.options.connect_timeout)
     }
 }
 

@@ -36,8 +36,8 @@ pub async fn run<S: Sink>(options: Options, tuning: Tuning, mut sink: S, mut lin
             page = links.pages.recv() => {
                 let Some(page) = page else { return };
                 state.pump.page();
-                for entry in page.entries {
-                    state.take(entry.id, sink.parcel(&entry));
+                for entry in &page.entries {
+                    state.take(entry.id, sink.parcel(entry, page.nonce(entry.id).unwrap_or(0)));
                 }
             }
             () = sink.events(&mut events) => apply(&mut state, &mut sink, &mut events),
@@ -59,6 +59,7 @@ fn turn<S: Sink>(state: &mut State, sink: &mut S, now: Mono) {
         perform(sink, action);
     }
     while state.is_up() {
+        state.pump.drop_expired(S::BATCH, now);
         let count = state.pump.room(S::BATCH);
         if count == 0 {
             break;

@@ -143,6 +143,14 @@ pub struct Page {
     pub starts: Arc<[Start]>,
 }
 
+impl Page {
+    /// Of the start that gave this id.
+    pub fn nonce(&self, id: EntryId) -> Option<u32> {
+        let at = self.starts.binary_search_by_key(&id.epoch(), |start| start.epoch).ok()?;
+        self.starts.get(at).map(|start| start.nonce)
+    }
+}
+
 /// ops → a part. The part answers from its own state, at once.
 #[derive(Debug)]
 pub struct Query<T> {

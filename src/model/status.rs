@@ -170,5 +170,11 @@ pub struct UpstreamStatus {
     pub acknowledged: u64,
     pub connects: u64,
     pub dead_letters: u64,
+    /// Entries whose message expiry interval passed before they could be sent.
+    #[serde(default)]
+    pub expired: u64,
+    /// The protocol of the connection that is up, or was last, as `MQTT 5.0`.
+    #[serde(default)]
+    pub protocol: Option<String>,
     pub last_error: Option<String>,
 }

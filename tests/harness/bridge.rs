@@ -22,9 +22,11 @@ pub const NONCE: u32 = 0x0bad_cafe;
 pub fn options(port: u16) -> Options {
     Options {
         upstream: UpstreamId(0),
+        gateway: "site7".into(),
         name: "cloud".into(),
         host: "127.0.0.1".into(),
         port,
+        version: None,
         tls: None,
         client_id: format!("tidegate-test-{port}"),
         auth: None,
@@ -83,6 +85,11 @@ impl Rig {
 
     /// Owes the upstream one message more; its id's counter is its place, from 1.
     pub fn put(&self, topic: &str, payload: impl Into<Bytes>) {
+        self.put_with(topic, payload, Bytes::new(), None);
+    }
+
+    /// With properties of 5.0, encoded, and a message expiry interval.
+    pub fn put_with(&self, topic: &str, payload: impl Into<Bytes>, properties: Bytes, expiry: Option<Duration>) {
         let mut entries = lock(&self.shared.entries);
         let now = clock::now();
         let mut owed = UpstreamSet::EMPTY;
@@ -90,7 +97,18 @@ impl Rig {
         let id = EntryId::new(1, entries.len() as u64 + 1);
         let (topic, body) = (Topic::new(topic).expect("a topic"), Body::raw(payload.into()));
         let (accepted, accepted_wall) = (now.mono, now.wall);
-        entries.push(Entry { id, owed, retain: true, awaited: true, accepted, accepted_wall, ..Entry::new(topic, body) });
+        let expires = expiry.map(|expiry| accepted + expiry);
+        entries.push(Entry {
+            id,
+            owed,
+            retain: true,
+            awaited: true,
+            accepted,
+            accepted_wall,
+            properties,
+            expires,
+            ..Entry::new(topic, body)
+        });
         drop(entries);
         self.shared.more.notify_one();
     }

@@ -1,5 +1,8 @@
+mod rounds;
+
 use std::collections::BTreeMap;
 
+use super::super::sink::Refused;
 use super::*;
 use crate::model::Topic;
 
@@ -11,7 +14,23 @@ fn id(n: u64) -> EntryId {
 }
 
 fn parcel(n: u64, bytes: usize) -> Parcel {
-    Parcel { id: id(n), topic: Topic::new("t").expect("a topic"), payload: vec![0; bytes].into(), accepted: Mono::from_millis(n) }
+    Parcel {
+        id: id(n),
+        nonce: 0,
+        topic: Topic::new("t").expect("a topic"),
+        payload: vec![0; bytes].into(),
+        properties: Bytes::new(),
+        expires: None,
+        accepted: Mono::from_millis(n),
+        size: bytes,
+    }
+}
+
+/// An upstream that sets no limits.
+const TERMS: Terms = Terms { protocol: "MQTT 5.0", window: usize::MAX, packet_max: usize::MAX, keep_alive: Duration::ZERO };
+
+fn refusal(code: u8) -> Refused {
+    Refused { code, why: format!("{code:#04x}") }
 }
 
 fn next_to_offer(pump: &Pump) -> Option<u64> {
@@ -24,11 +43,17 @@ enum Step {
     /// These entries come from the outbox.
     Push(u64, u64),
     Up,
+    /// With this window and largest packet.
+    UpBy(usize, usize),
     /// Takes what may be offered, which must be these, and writes it.
     Offers(&'static [u64]),
     /// As `Offers`, and nothing of it reaches the network.
     OffersUnwritten(&'static [u64]),
     Ack(u64),
+    /// With this code, which holds the line.
+    Refuse(u64, u8),
+    /// All that was offered is answered, and the pause is over; whether anything passed.
+    NextRound(bool),
     /// The upstream closes, so many seconds after the last step.
     Closed(u64),
     /// The connection is lost otherwise.
@@ -42,6 +67,7 @@ struct Bench {
     pump: Pump,
     now: Mono,
     generation: u32,
+    number: u64,
     tokens: BTreeMap<u64, Token>,
 }
 
@@ -52,14 +78,17 @@ impl Bench {
                 self.pump.page();
                 (first..=last).for_each(|n| self.pump.push(parcel(n, 10)));
             }
-            Step::Up => {
-                self.generation += 1;
-                self.tokens.clear();
-                self.pump.up();
-            }
+            Step::Up => self.up(TERMS),
+            Step::UpBy(window, packet_max) => self.up(Terms { window, packet_max, ..TERMS }),
             Step::Offers(want) => self.offer(want, true, at),
             Step::OffersUnwritten(want) => self.offer(want, false, at),
             Step::Ack(n) => assert_eq!(self.pump.acked(self.tokens[&n]), 1, "{at}"),
+            Step::Refuse(n, code) => assert_eq!(self.pump.refused(self.tokens[&n], &refusal(code)), Refusal::Hold, "{at}"),
+            Step::NextRound(passed) => {
+                assert!(self.pump.round_over(), "{at}");
+                self.tokens.clear();
+                assert_eq!(self.pump.next_round(), passed, "{at}");
+            }
             Step::Closed(seconds) => {
                 self.now = self.now + Duration::from_secs(seconds);
                 self.pump.down(true, self.now);
@@ -75,10 +104,18 @@ impl Bench {
         }
     }
 
+    fn up(&mut self, terms: Terms) {
+        self.generation += 1;
+        self.number = 0;
+        self.tokens.clear();
+        self.pump.up(terms);
+    }
+
     fn offer(&mut self, want: &[u64], write: bool, at: &str) {
         let mut got = Vec::new();
         while let Some(n) = next_to_offer(&self.pump) {
-            let token = Token { generation: self.generation, number: got.len() as u64 + self.tokens.len() as u64 };
+            let token = Token { generation: self.generation, number: self.number };
+            self.number += 1;
             self.pump.offered(token, 1, self.now);
             if write {
                 self.pump.written(token, self.now);
@@ -91,7 +128,8 @@ impl Bench {
 }
 
 fn check(name: &str, steps: &[Step]) {
-    let mut bench = Bench { pump: Pump::new(WINDOW, TIMEOUT), now: Mono::from_millis(1_000), generation: 0, tokens: BTreeMap::new() };
+    let mut bench =
+        Bench { pump: Pump::new(WINDOW, TIMEOUT), now: Mono::from_millis(1_000), generation: 0, number: 0, tokens: BTreeMap::new() };
     for (index, step) in steps.iter().enumerate() {
         bench.step(*step, &format!("{name}, step {index} {step:?}"));
     }
@@ -171,7 +209,7 @@ fn an_entry_alone_in_a_queue_is_never_a_dead_letter_by_closes() {
 fn a_page_is_pulled_when_there_is_room_and_one_at_a_time() {
     let mut pump = Pump::new(WINDOW, TIMEOUT);
     assert_eq!(pump.pull(), None, "while down");
-    pump.up();
+    pump.up(TERMS);
     assert_eq!(pump.pull(), Some(8));
     assert_eq!(pump.pull(), None, "one is open");
     pump.page();
@@ -181,7 +219,7 @@ fn a_page_is_pulled_when_there_is_room_and_one_at_a_time() {
     (4..=5).for_each(|n| pump.push(parcel(n, 10)));
     assert_eq!(pump.pull(), None, "more than a window is held");
     let mut pump = Pump::new(WINDOW, TIMEOUT);
-    pump.up();
+    pump.up(TERMS);
     pump.push(parcel(1, HOLD_BYTES));
     assert_eq!(pump.pull(), None, "enough bytes are held");
     pump.stop();
@@ -191,7 +229,7 @@ fn a_page_is_pulled_when_there_is_room_and_one_at_a_time() {
 #[test]
 fn bytes_in_flight_are_bounded_and_a_large_one_goes_alone() {
     let mut pump = Pump::new(100, TIMEOUT);
-    pump.up();
+    pump.up(TERMS);
     for (n, bytes) in [(1, 2 << 20), (2, 100 << 10), (3, 100 << 10), (4, 100 << 10), (5, 10)] {
         pump.push(parcel(n, bytes));
     }
@@ -208,7 +246,7 @@ fn bytes_in_flight_are_bounded_and_a_large_one_goes_alone() {
 #[test]
 fn the_deadline_runs_from_the_oldest_offer() {
     let mut pump = Pump::new(WINDOW, TIMEOUT);
-    pump.up();
+    pump.up(TERMS);
     pump.push(parcel(1, 1));
     pump.push(parcel(2, 1));
     assert_eq!(pump.deadline(), None);
@@ -227,31 +265,17 @@ fn the_deadline_runs_from_the_oldest_offer() {
 fn an_acknowledgement_of_the_last_connection_is_not_taken_for_one_of_this() {
     let mut pump = Pump::new(WINDOW, TIMEOUT);
     let token = |generation| Token { generation, number: 0 };
-    pump.up();
+    pump.up(TERMS);
     pump.push(parcel(1, 1));
     pump.offered(token(1), 1, Mono::ZERO);
     pump.down(false, Mono::from_millis(10));
-    pump.up();
+    pump.up(TERMS);
     // Packet ids begin anew with each connection, so the old and the new offer have the same number.
     pump.offered(token(2), 1, Mono::from_millis(20));
     assert_eq!(pump.acked(token(1)), 0, "late, and of the old connection");
     assert_eq!((pump.in_flight(), pump.take_settled().len()), (1, 0));
     assert_eq!(pump.acked(token(2)), 1);
     assert_eq!(pump.take_settled().len(), 1);
-}
-
-#[test]
-fn a_refusal_that_never_gets_better_is_a_dead_letter_and_another_holds_the_line() {
-    for (code, want) in
-        [(0x90, Refusal::Settled), (0x95, Refusal::Settled), (0x99, Refusal::Settled), (0x80, Refusal::Hold), (0x97, Refusal::Hold)]
-    {
-        let mut pump = Pump::new(WINDOW, TIMEOUT);
-        pump.up();
-        pump.push(parcel(1, 1));
-        pump.offered(Token { generation: 1, number: 0 }, 1, Mono::ZERO);
-        assert_eq!(pump.refused(Token { generation: 1, number: 0 }, code), want, "{code:#x}");
-        assert_eq!(pump.take_settled().len(), usize::from(want == Refusal::Settled), "{code:#x}");
-    }
 }
 
 /// A seeded world around a pump: an outbox that hands over ids, an upstream that acknowledges in any order, closes, is lost.
@@ -339,7 +363,7 @@ impl World {
         self.pump.down(by_peer, self.now);
         self.generation += 1;
         self.number = 0;
-        self.pump.up();
+        self.pump.up(TERMS);
     }
 }
 
@@ -359,7 +383,7 @@ fn simulate(seed: u64, last: u64, poison: fn(u64) -> bool) -> World {
         closes_alone: BTreeMap::new(),
         longest_distance: 0,
     };
-    world.pump.up();
+    world.pump.up(TERMS);
     for _ in 0..20_000 {
         world.turn();
         if world.settled.len() as u64 == last {

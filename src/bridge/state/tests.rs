@@ -1,3 +1,5 @@
+use bytes::Bytes;
+
 use super::*;
 use crate::bridge::sink::Token;
 use crate::model::status::UpstreamState;
@@ -6,9 +8,11 @@ use crate::model::{Topic, UpstreamId};
 fn options() -> Options {
     Options {
         upstream: UpstreamId(3),
+        gateway: "g".into(),
         name: "cloud".into(),
         host: "::1".into(),
         port: 1883,
+        version: None,
         tls: None,
         client_id: "c".into(),
         auth: None,
@@ -19,6 +23,8 @@ fn options() -> Options {
         packet_max: 1_000,
     }
 }
+
+const TERMS: Terms = Terms { protocol: "MQTT 5.0", window: usize::MAX, packet_max: usize::MAX, keep_alive: Duration::from_secs(30) };
 
 struct Bench {
     state: State,
@@ -44,7 +50,7 @@ impl Bench {
     fn connected() -> Self {
         let mut bench = Self::new();
         assert_eq!(bench.within(0), Some(Action::Connect));
-        assert_eq!(bench.event(Event::Up), None);
+        assert_eq!(bench.event(Event::Up(TERMS)), None);
         bench
     }
 
@@ -53,12 +59,21 @@ impl Bench {
     }
 
     fn down(&mut self, cause: &str) {
-        assert_eq!(self.event(Event::Down(Down { by_peer: true, cause: cause.to_owned() })), None);
+        assert_eq!(self.event(Event::Down(Down { by_peer: true, cause: cause.to_owned(), ..Down::default() })), None);
     }
 
     fn offer(&mut self, n: u64) -> Token {
         let topic = Topic::new("t").expect("a topic");
-        let parcel = Parcel { id: EntryId::new(1, n), topic, payload: "x".into(), accepted: self.now };
+        let parcel = Parcel {
+            id: EntryId::new(1, n),
+            nonce: 0,
+            topic,
+            payload: "x".into(),
+            properties: Bytes::new(),
+            expires: None,
+            accepted: self.now,
+            size: 1,
+        };
         self.state.take(parcel.id, Ok(parcel));
         let token = Token { generation: 1, number: n };
         assert_eq!(self.state.pump.room(1), 1);
@@ -157,7 +172,7 @@ fn the_outbox_hears_of_the_connection_then_of_what_is_settled_then_of_the_wish_f
     bench.down("closed");
     assert_eq!(bench.messages(), ["up false"], "and no wish while it is away");
     assert_eq!(bench.within(3), Some(Action::Connect));
-    bench.event(Event::Up);
+    bench.event(Event::Up(TERMS));
     bench.down("closed");
     assert_eq!(bench.messages(), [""; 0], "up and down again before the outbox had room for the news");
     assert_eq!(bench.state.status(bench.now).dead_letters, 1);
@@ -168,7 +183,7 @@ fn the_wait_grows_until_a_connection_proves_good() {
     let mut bench = Bench::new();
     let wait = |bench: &mut Bench, proof: bool| {
         assert_eq!(bench.within(0), Some(Action::Connect));
-        bench.event(Event::Up);
+        bench.event(Event::Up(TERMS));
         if proof {
             let token = bench.offer(bench.seconds() + 1);
             bench.event(Event::Acked(token));
@@ -195,13 +210,63 @@ fn the_wait_grows_until_a_connection_proves_good() {
 }
 
 #[test]
-fn a_refusal_for_now_ends_the_connection_and_settles_nothing() {
+fn a_refusal_for_now_keeps_the_connection_and_is_tried_again_after_a_pause() {
     let mut bench = Bench::connected();
+    let refused = |token| Event::Refused(token, Refused { code: 0x97, why: "quota exceeded (0x97)".to_owned() });
     let token = bench.offer(1);
-    assert_eq!(bench.event(Event::Refused(token, 0x97)), throws("the upstream refuses an entry for now, with reason code 0x97"));
-    bench.down("refused");
-    assert_eq!(bench.state.pump.take_settled(), []);
-    assert_eq!(bench.within(3), Some(Action::Connect));
+    assert_eq!(bench.event(refused(token)), None);
+    let (mut before, mut number) = (bench.now, token.number);
+    for (low, high) in [(1., 2.), (2., 4.), (4., 8.), (7.5, 15.), (7.5, 15.)] {
+        assert_eq!((bench.state.pump.room(1), bench.state.pump.take_settled()), (0, vec![]));
+        bench.now = bench.state.wake_at().expect("a round to come");
+        let pause = bench.now.since(before).as_secs_f64();
+        assert!(low <= pause && pause <= high, "{pause} s is not within {low}..{high}");
+        assert_eq!(bench.state.due(bench.now), None);
+        assert_eq!(bench.state.pump.room(1), 1);
+        (before, number) = (bench.now, number + 1);
+        let token = Token { generation: 1, number };
+        bench.state.pump.offered(token, 1, bench.now);
+        assert_eq!(bench.event(refused(token)), None);
+    }
+    let status = bench.state.status(bench.now);
+    assert_eq!((status.state, status.connects), (UpstreamState::Refusing, 1), "nothing passes");
+    assert!(status.last_error.is_some_and(|error| error.contains("quota exceeded (0x97)")));
+    assert_eq!(bench.within(20), None);
+    let token = Token { generation: 1, number: number + 1 };
+    bench.state.pump.offered(token, 1, bench.now);
+    bench.event(Event::Acked(token));
+    assert_eq!(bench.state.status(bench.now).state, UpstreamState::Connected);
+}
+
+#[test]
+fn how_a_connection_ends_says_when_the_next_one_is_tried() {
+    for (retry, low, high) in [(Retry::Usual, 1., 2.), (Retry::Slow, 7.5, 15.), (Retry::AtOnce, 0., 0.)] {
+        let mut bench = Bench::connected();
+        bench.event(Event::Down(Down { retry, cause: "gone".to_owned(), ..Down::default() }));
+        let wait = bench.state.wake_at().expect("it will try again").since(bench.now).as_secs_f64();
+        assert!(low <= wait && wait <= high, "{retry:?}: {wait} s is not within {low}..{high}");
+    }
+}
+
+#[test]
+fn an_upstream_that_cannot_be_used_as_it_is_refuses_until_it_lets_us_in() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.within(0), Some(Action::Connect));
+    bench.event(Event::Down(Down { unusable: true, cause: "QoS 0 only".to_owned(), ..Down::default() }));
+    assert_eq!(bench.state.status(bench.now).state, UpstreamState::Refusing);
+    assert_eq!(bench.within(15), Some(Action::Connect));
+    bench.event(Event::Up(TERMS));
+    let status = bench.state.status(bench.now);
+    assert_eq!((status.state, status.protocol.as_deref()), (UpstreamState::Connected, Some("MQTT 5.0")));
+}
+
+#[test]
+fn the_upstreams_keep_alive_says_how_long_silence_may_last() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.within(0), Some(Action::Connect));
+    bench.event(Event::Up(Terms { keep_alive: Duration::from_secs(100), ..TERMS }));
+    assert_eq!(bench.within(205), None);
+    assert_eq!(bench.within(10), throws("no sign of life"));
 }
 
 #[test]

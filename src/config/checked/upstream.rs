@@ -10,7 +10,7 @@ use super::super::item::Item;
 use super::super::reader::{At, Table};
 use super::secret::{secret, warn_if_absent};
 use super::{Names, fill, name, path};
-use crate::bridge::{Auth, Options, Tls};
+use crate::bridge::{Auth, Options, Tls, Version};
 use crate::model::{TopicFilter, UpstreamId, UpstreamSet};
 
 /// MQTT's ports (IANA: mqtt, secure-mqtt).
@@ -64,7 +64,7 @@ fn upstream(
     let report = table.report;
     let name = table.take("name").and_then(name).filter(|name| names.add(report, "two upstreams are called", name));
     let url = table.take("url").and_then(url);
-    let _ = table.choice("version");
+    let version = table.choice("version").map(|version| if version.value == "3.1.1" { Version::V311 } else { Version::V5 });
     qos(&mut table);
     let upstream_name = name.as_ref().map_or("", |name| name.value.as_str());
     let client_id = table.text("client_id").and_then(|template| client_id(report, &template, gateway, upstream_name));
@@ -88,9 +88,11 @@ fn upstream(
     let (name, url) = (name?, url?);
     let options = Options {
         upstream: id,
+        gateway: Arc::from(gateway),
         name: Arc::from(name.value),
         host: url.host,
         port: url.port,
+        version,
         tls: secure.then_some(tls.unwrap_or_default()),
         client_id: client_id?,
         auth: auth.flatten(),

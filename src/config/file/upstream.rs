@@ -19,7 +19,12 @@ pub const UPSTREAM: Section = Section {
             Required("\"mqtts://mqtt.example.net\""),
             "where it is; `mqtts://` is TLS",
         ),
-        key("version", Choice(&VERSIONS), Is("\"3.1.1\""), "of MQTT; 5.0 comes in a later version"),
+        key(
+            "version",
+            Choice(&VERSIONS),
+            Depends("5.0, and 3.1.1 where the upstream knows no other", "\"5.0\""),
+            "of MQTT; one that stands here is kept to",
+        ),
         key("qos", Whole(0, 2), Is("1"), "1: everything is acknowledged"),
         key("client_id", Template, Is("\"tidegate-{gateway}-{upstream}\""), "with `{gateway}` and `{upstream}`; unique at that upstream"),
         key("auth", Table(&AUTH), ABSENT, "user and password"),
@@ -120,8 +125,8 @@ pub const TLS: Section = Section {
 };
 
 const VERSIONS: Choices = Choices {
-    known: &["3.1.1"],
-    later: &["5.0"],
+    known: &["5.0", "3.1.1"],
+    later: &[],
     aliases: &[
         ("3", "3.1.1"),
         ("4", "3.1.1"),

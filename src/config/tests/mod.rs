@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::{Block, Environment, Site, parse};
+use crate::bridge::Version;
 
 #[test]
 fn each_mistake_is_told_with_its_place_and_what_to_write_instead() {
@@ -72,6 +73,15 @@ fn the_store_is_where_systemd_says_unless_the_file_says_otherwise() {
     assert_eq!(path(Some("/state"), ""), "/state/store.db");
     assert_eq!(path(Some("/state"), "[store]\nmax_bytes = \"1MiB\"\n"), "/state/store.db");
     assert_eq!(path(Some("/state"), "[store]\npath = \"/x.db\"\n"), "/x.db");
+}
+
+#[test]
+fn an_upstream_speaks_the_version_that_is_said_and_none_said_leaves_it_to_the_upstream() {
+    for (line, want) in [("", None), ("version = \"5.0\"", Some(Version::V5)), ("version = \"3.1.1\"", Some(Version::V311))] {
+        let site = site(&format!("[gateway]\nid = \"g\"\n[[upstream]]\nname = \"u\"\nurl = \"mqtt://127.0.0.1\"\n{line}\n"));
+        let upstreams: Vec<_> = site.upstreams.iter().map(|upstream| (upstream.version, &*upstream.gateway)).collect();
+        assert_eq!(upstreams, [(want, "g")], "{line}");
+    }
 }
 
 fn site(text: &str) -> Site {
