@@ -20,7 +20,7 @@ fn next_entries(broker: &mut LocalBroker) -> Vec<Entry> {
 
 #[test]
 fn acknowledgements_leave_in_the_order_of_the_publishes() {
-    let mut broker = LocalBroker::start(options(&[&["up/#"]]));
+    let mut broker = LocalBroker::by_hand(options(&[&["up/#"]]));
     broker.from_outbox.blocking_send(OutboxToBroker::Started(Start { epoch: 3, nonce: 9 })).expect("the broker runs");
     let (mut one, mut two) = (Raw::connect(broker.port(), "one"), Raw::connect(broker.port(), "two"));
     one.send(&[publish("up/a", b"A", 1), publish("here", b"B", 2)].concat());
@@ -54,7 +54,7 @@ fn a_broker_that_acknowledges_at_once_is_found_out() {
 /// What was accepted before the drain is acknowledged in it; the connection ends only then.
 #[test]
 fn a_drain_waits_for_what_is_owed() {
-    let mut broker = LocalBroker::start(options(&[&["up/#"]]));
+    let mut broker = LocalBroker::by_hand(options(&[&["up/#"]]));
     broker.from_outbox.blocking_send(OutboxToBroker::Started(Start { epoch: 3, nonce: 9 })).expect("the broker runs");
     let mut client = Raw::connect(broker.port(), "c");
     client.send(&[publish("up/a", b"A", 1), publish("here", b"B", 2)].concat());
@@ -68,10 +68,10 @@ fn a_drain_waits_for_what_is_owed() {
     wait_until("the broker ends", DRAIN, || broker.has_ended());
 }
 
-/// Sessions do not outlive the broker, so a will cannot wait for the restart: it is published, and secured, before the broker ends.
+/// This session ends with its connection, so its will cannot wait for the restart: it is published, and secured, before the broker ends.
 #[test]
 fn a_drain_publishes_the_wills_of_those_who_are_connected() {
-    let mut broker = LocalBroker::start(options(&[&["up/#"]]));
+    let mut broker = LocalBroker::by_hand(options(&[&["up/#"]]));
     broker.from_outbox.blocking_send(OutboxToBroker::Started(Start { epoch: 3, nonce: 9 })).expect("the broker runs");
     let mut watcher = Raw::connect(broker.port(), "w");
     watcher.subscribe("up/#", 0);

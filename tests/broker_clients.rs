@@ -5,8 +5,9 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use tidegate::broker::{Limits, Options};
 use tidegate::clock;
-use tidegate::model::{Body, Message, Origin, QoS, Sample, Topic, Value, Wall};
+use tidegate::model::{Body, Message, Origin, OutboxToBroker, QoS, Sample, Start, Topic, Value, Wall};
 
 use crate::harness::broker::{LocalBroker, options};
 use crate::harness::raw::{Raw, publish as publish_packet};
@@ -72,14 +73,17 @@ fn paho_finds_sessions_wills_wildcards_and_take_over_as_the_standard_says() {
 }
 
 #[test]
-fn mosquittos_clients_of_version_5_are_told_the_version_is_not_acceptable() {
+fn mosquittos_clients_of_every_version_are_served() {
     let broker = LocalBroker::start(options(&[]));
-    let port = broker.port().to_string();
-    let args = ["-h", "127.0.0.1", "-p", &port, "-V", "5", "-t", "a", "-m", "b"];
-    let output = Command::new("mosquitto_pub").args(args).output().expect("mosquitto-clients are installed");
-    assert!(!output.status.success(), "{output:?}");
-    assert_eq!(broker.status().received, 0);
-    assert_eq!(broker.status().protocol_errors, 1);
+    for version in ["mqttv31", "mqttv311", "mqttv5"] {
+        for qos in ["0", "1", "2"] {
+            let body = format!("{version} {qos}");
+            publish(broker.port(), &["-V", version, "-t", "a", "-m", &body, "-q", qos, "-r"]);
+            let seen = subscribed(broker.port(), &["-V", version, "-t", "a", "-q", qos, "-C", "1", "-W", "10", "-F", "%p %q"]);
+            assert_eq!(seen.trim_end(), format!("{body} {qos}"));
+        }
+    }
+    assert_eq!(broker.status().protocol_errors, 0);
 }
 
 /// 3.1.1 has no way to say more than CONNACK's code, so the client must not be left waiting behind it.
@@ -89,7 +93,7 @@ fn a_refused_client_is_closed_at_once() {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, broker.port())).expect("it listens");
     stream.set_read_timeout(Some(WITHIN)).expect("a timeout");
     let asked = clock::mono();
-    stream.write_all(b"\x10\x0d\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x00").expect("it reads");
+    stream.write_all(b"\x10\x0c\x00\x04MQTT\x03\x02\x00\x00\x00\x00").expect("it reads");
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).expect("it closes the connection");
     assert_eq!(answer, [0x20, 2, 0, 1]);
@@ -99,14 +103,16 @@ fn a_refused_client_is_closed_at_once() {
 /// A held connection is not read, so that its end does not show in what it sends.
 #[test]
 fn the_end_of_a_held_connection_is_seen() {
-    let broker = LocalBroker::start(options(&[&["up"]]));
+    let limits = Limits { unsecured_max: 1, ..Limits::default() };
+    let broker = LocalBroker::by_hand(Options { limits, ..options(&[&["up"]]) });
+    broker.from_outbox.blocking_send(OutboxToBroker::Started(Start { epoch: 1, nonce: 0 })).expect("it runs");
     let mut held = Raw::connect(broker.port(), "held");
-    // The outbox has not started: nothing that is owed is applied.
-    held.send(&publish_packet("up", b"", 1));
-    wait_until("it is connected", WITHIN, || broker.status().clients == 1);
+    // The first is never secured, so there is no room for the second.
+    held.send(&[publish_packet("up", b"", 1), publish_packet("up", b"", 2)].concat());
+    wait_until("the first is applied", WITHIN, || broker.status().received == 1);
     drop(held);
     wait_until("its end is seen", WITHIN, || broker.status().clients == 0);
-    assert_eq!(broker.status().received, 0);
+    assert_eq!(broker.status().received, 1);
 }
 
 #[test]

@@ -38,6 +38,7 @@ mod one_thread;
 mod online_writes_nothing;
 mod outage;
 mod readme;
+mod sessions_survive;
 mod sim;
 mod supervision;
 mod systemd;

@@ -27,7 +27,6 @@ pub(super) async fn run(options: Options, mut links: Links) -> Result<BrokerStat
     let addresses: Vec<_> = bound.iter().filter_map(|(socket, _)| socket.local_addr().ok()).collect();
     let mut broker = Broker::new(options, getrandom::u64().unwrap_or_default());
     broker.counters.listeners = addresses.iter().map(|a| format!("tcp://{a}")).collect();
-    tracing::info!("sessions and retained messages are kept in memory: they do not survive a restart yet");
     let shell = Rc::new(Shell::new(broker));
     let mut tasks = vec![spawn_local(flusher::run(Rc::clone(&shell)))];
     for (socket, restricted) in bound {

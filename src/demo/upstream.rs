@@ -10,7 +10,7 @@ use super::Error;
 use crate::broker::{self, Limits, Links, Listener, Options};
 use crate::clock;
 use crate::model::status::BrokerStatus;
-use crate::model::{OutboxToBroker, Phase, Query, Start};
+use crate::model::{IdRange, OutboxToBroker, Phase, Put, Query, Start, ToOutbox};
 use crate::stats::Heartbeat;
 
 /// For an answer, a start and an end.
@@ -24,15 +24,13 @@ pub struct Upstream {
     query: mpsc::Sender<Query<BrokerStatus>>,
     phase: watch::Sender<Phase>,
     thread: JoinHandle<Result<BrokerStatus, Error>>,
-    /// The other ends of links that lead nowhere here.
+    /// The other end of a link that leads nowhere here.
     _nowhere: Nowhere,
 }
 
 #[derive(Debug)]
 struct Nowhere {
     _inject: mpsc::Sender<crate::model::Message>,
-    _to_outbox: mpsc::Receiver<crate::model::ToOutbox>,
-    _from_outbox: mpsc::Sender<OutboxToBroker>,
 }
 
 impl Upstream {
@@ -44,7 +42,7 @@ impl Upstream {
         let (query, queries) = mpsc::channel(4);
         let (phase, phases) = watch::channel(Phase::Running);
         let (bound, listening) = oneshot::channel();
-        // It has no outbox, so it is told at once what an outbox would say first.
+        // What an outbox would say first.
         let _ = notices.try_send(OutboxToBroker::Started(Start { epoch: 1, nonce: 0 }));
         let listener = Listener { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), restricted: false };
         let options = Options { listeners: vec![listener], upstreams: Vec::new(), names: Vec::new(), limits: Limits::default() };
@@ -52,10 +50,14 @@ impl Upstream {
         let links = Links { inject: injected, to_outbox, from_outbox, query: queries, phase: phases, heartbeat, bound, drain: PATIENCE };
         let thread = std::thread::Builder::new().name("demo:upstream".to_owned()).spawn(move || {
             let runtime = broker::runtime().map_err(Error::Runtime)?;
-            runtime.block_on(broker::run(options, links)).map_err(Error::Upstream)
+            let run = async move {
+                tokio::task::spawn_local(keep(puts, notices));
+                broker::run(options, links).await
+            };
+            runtime.block_on(run).map_err(Error::Upstream)
         });
         let thread = thread.map_err(Error::Runtime)?;
-        let nowhere = Nowhere { _inject: inject, _to_outbox: puts, _from_outbox: notices };
+        let nowhere = Nowhere { _inject: inject };
         match clock::before(clock::mono() + PATIENCE, listening).await {
             Some(Ok(addresses)) => {
                 let port = addresses.first().ok_or(Error::Silent("the upstream"))?.port();
@@ -80,6 +82,16 @@ impl Upstream {
         // It may have ended.
         let _ = self.phase.send(Phase::StopBroker);
         joined(self.thread).map(|status| status.received)
+    }
+}
+
+/// In the place of an outbox: nothing has to outlive a demonstration, so whatever would be written counts as written.
+async fn keep(mut puts: mpsc::Receiver<ToOutbox>, notices: mpsc::Sender<OutboxToBroker>) {
+    while let Some(ToOutbox::Put(puts)) = puts.recv().await {
+        let written = puts.iter().filter_map(Put::id).map(IdRange::one).collect();
+        if notices.send(OutboxToBroker::Secured(written)).await.is_err() {
+            return;
+        }
     }
 }
 

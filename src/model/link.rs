@@ -88,6 +88,17 @@ pub enum Put {
     Done(DueDone),
 }
 
+impl Put {
+    /// The id that is reported as secured; [`Put::Done`] has none of its own.
+    pub const fn id(&self) -> Option<EntryId> {
+        match self {
+            Self::Entry(entry) => Some(entry.id),
+            Self::Change(change) => Some(change.id),
+            Self::Done(_) => None,
+        }
+    }
+}
+
 /// outbox → broker.
 #[derive(Debug, Clone, PartialEq)]
 pub enum OutboxToBroker {

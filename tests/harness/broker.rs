@@ -1,4 +1,5 @@
-//! Our broker alone, on a thread of its own in this process; the test holds the other ends of its links: it plays the outbox and the buses.
+//! Our broker alone, on a thread of its own in this process; the test holds the other ends of its links: it plays the buses, and where it wants
+//! to, the outbox.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::mpsc as std_mpsc;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use tidegate::broker::{self, Limits, Links, Listener, Options};
 use tidegate::model::status::BrokerStatus;
-use tidegate::model::{Message, OutboxToBroker, Phase, Query, ToOutbox, TopicFilter};
+use tidegate::model::{IdRange, Message, OutboxToBroker, Phase, Put, Query, Start, ToOutbox, TopicFilter};
 use tidegate::stats::Heartbeat;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -40,7 +41,18 @@ pub fn listener(restricted: bool) -> Listener {
 }
 
 impl LocalBroker {
+    /// With an outbox that starts at once and whose disk takes no time.
     pub fn start(options: Options) -> Self {
+        let mut broker = Self::by_hand(options);
+        let (_, nothing) = mpsc::channel(1);
+        let puts = std::mem::replace(&mut broker.to_outbox, nothing);
+        let notices = broker.from_outbox.clone();
+        thread::spawn(move || keep(puts, &notices));
+        broker
+    }
+
+    /// The test plays the outbox: until it says `Started`, no client is let in.
+    pub fn by_hand(options: Options) -> Self {
         let (inject, from_buses) = mpsc::channel(1_024);
         let (puts, to_outbox) = mpsc::channel(64);
         let (from_outbox, events) = mpsc::channel(64);
@@ -89,6 +101,16 @@ impl LocalBroker {
 
     pub fn has_ended(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+}
+
+fn keep(mut puts: mpsc::Receiver<ToOutbox>, notices: &mpsc::Sender<OutboxToBroker>) {
+    let mut told = notices.blocking_send(OutboxToBroker::Started(Start { epoch: 1, nonce: 0 }));
+    while told.is_ok()
+        && let Some(ToOutbox::Put(puts)) = puts.blocking_recv()
+    {
+        let written = puts.iter().filter_map(Put::id).map(IdRange::one).collect();
+        told = notices.blocking_send(OutboxToBroker::Secured(written));
     }
 }
 

@@ -94,10 +94,13 @@ def case_overlapping_subscriptions_deliver_once_at_the_highest_qos():
     sub.close(), pub.close()
 
 
-def case_qos_2_is_granted_as_1():
-    sub = Client("q2")
-    assert sub.subscribe(("q2/#", 2)) == [1]
-    sub.close()
+def case_qos_2_is_granted_and_kept():
+    sub, pub = Client("q2"), Client("q2-pub")
+    assert sub.subscribe(("q2/#", 2)) == [2]
+    pub.publish("q2/a", "1", qos=2)
+    assert sub.get() == ("q2/a", "1", 2, False)
+    sub.nothing("q2/m")
+    sub.close(), pub.close()
 
 
 def case_unsubscribe_ends_delivery():
