@@ -1,5 +1,5 @@
 //! What sessions that outlive their connection were promised is there when the gateway has been killed: subscriptions, messages, packet ids of
-//! QoS 2 both ways, retained messages, wills.
+//! QoS 2 both ways, retained messages, wills. After an orderly stop so is what nobody had to wait for.
 
 use crate::harness::gateway::{Gateway, Site};
 use crate::harness::script::check_at;
@@ -22,6 +22,13 @@ fn check(rows: &[Row], end: impl FnOnce(Gateway<'_>)) {
 fn what_a_session_was_promised_survives_a_kill() {
     check(SESSIONS, |gateway| {
         gateway.kill();
+    });
+}
+
+#[test]
+fn what_nobody_waited_for_survives_an_orderly_stop() {
+    check(VOLATILE, |gateway| {
+        gateway.terminate();
     });
 }
 
@@ -213,5 +220,36 @@ const SESSIONS: &[Row] = &[
          c < connack 0",
         "c > connect 4 clean=0
          c < connack 0",
+    ),
+];
+
+const VOLATILE: &[Row] = &[
+    (
+        "a retained message at QoS 0",
+        "p > connect 4
+         p < connack 0
+         p > publish q0 retain ~/r kept
+         p < nothing",
+        "c > connect 4
+         c < connack 0
+         c > subscribe #1 ~/r=1
+         c < suback #1 1
+         c < publish q0 retain ~/r \"kept\"",
+    ),
+    (
+        "a session and its message",
+        "c > connect 5 clean=0 session-expiry=600
+         c < connack 0
+         c > subscribe #1 ~/t=1
+         c < suback #1 1
+         c > disconnect
+         c < closed
+         p > connect 4
+         p < connack 0
+         p > publish q1 #1 ~/t x
+         p < puback #1",
+        "c > connect 5 clean=0 session-expiry=600
+         c < connack 0 present
+         c < publish q1 * ~/t \"x\"",
     ),
 ];

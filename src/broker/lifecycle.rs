@@ -226,12 +226,22 @@ impl Broker {
         let publishing = self.publish_wills();
         let saying = self.publish_sys();
         let flushing = self.flush_retained();
-        expiring || publishing || saying || flushing
+        let writing = self.write_left();
+        expiring || publishing || saying || flushing || writing
     }
 
-    /// Nothing is left that a drain waits for: no will that could be published, and nothing on its way to being secured.
+    /// An orderly stop, after all that was read: wills, and what the store does not have yet.
+    pub(super) fn begin_stop(&mut self, now: Now) {
+        self.now = now;
+        self.queue_all_wills();
+        self.begin_left();
+        self.retained.begin_flush();
+    }
+
+    /// Nothing is left that a drain waits for: nothing that could be published or written, and nothing on its way to being secured.
     pub(super) fn is_idle(&self) -> bool {
-        (self.wills.is_empty() || !self.takes_readings()) && self.owed.is_idle() && (!self.retained.is_flushing() || !self.takes_readings())
+        let written = self.wills.is_empty() && self.left.is_written() && !self.retained.is_flushing();
+        (written || !self.owed.is_started()) && self.owed.is_idle()
     }
 }
 

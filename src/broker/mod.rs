@@ -5,7 +5,7 @@
 //!
 //! `state` and the files that add to it are the whole broker without I/O: bytes and events in, output and wake-ups out. `apply` takes packets,
 //! `connect`, `auth`, `publish`, `qos2`, `subscribe` each their own; `deliver` hands messages to receivers; `lifecycle` and `will` see connections
-//! and sessions to their end; `restore` brings back what the store held, `mirror` tells it what changes.
+//! and sessions to their end; `restore` brings back what the store held, `mirror` and `left` tell it what changes.
 //! `listener`, `connection`, `flusher` move the bytes; `task` joins it all to the other parts; `shell` is what these share.
 //!
 //! Invariants:
@@ -35,6 +35,7 @@ mod flow;
 mod flusher;
 mod id;
 mod inflight;
+mod left;
 mod letter;
 mod lifecycle;
 mod listener;

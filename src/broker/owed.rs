@@ -21,6 +21,8 @@ pub(super) struct Owed {
     start: Option<Start>,
     /// Counter of the next id.
     next: u64,
+    /// Ids that went to messages.
+    entries: u64,
     /// Slots of `base ..`, without a gap up to `next`.
     recent: VecDeque<Slot>,
     base: u64,
@@ -49,6 +51,7 @@ impl Owed {
         Self {
             start: None,
             next: 1,
+            entries: 0,
             recent: VecDeque::new(),
             base: 1,
             old: BTreeMap::new(),
@@ -100,6 +103,7 @@ impl Owed {
     pub(super) fn give(&mut self, mut entry: Entry, waits: Option<ConnId>) -> u64 {
         let cost = entry.cost();
         entry.id = self.next_id();
+        self.entries += 1;
         self.pending.push_back(Put::Entry(entry));
         self.take(cost, waits)
     }
@@ -209,8 +213,8 @@ impl Owed {
         self.recent.len() + self.old.len()
     }
 
-    /// Counter of the last id that was given; 0: none.
-    pub(super) const fn last_given(&self) -> u64 {
-        self.next - 1
+    /// Messages that were given an id.
+    pub(super) const fn entries(&self) -> u64 {
+        self.entries
     }
 }

@@ -13,6 +13,7 @@ use super::deliver::Deferred;
 use super::dirty::Dirty;
 use super::flow::{EASY_AT, Slow};
 use super::id::{ConnId, SessionIndex};
+use super::left::Left;
 use super::letter::Scratch;
 use super::output::{Budget, Out};
 use super::owed::Owed;
@@ -63,6 +64,7 @@ pub(super) struct Broker {
     pub(super) wills: VecDeque<DueWill>,
     /// When something comes to the sessions of clients that are away: their end, or their will.
     pub(super) deadlines: BTreeSet<(Mono, SessionIndex)>,
+    pub(super) left: Left,
     /// Sessions by their number in the store, while what it held is handed over.
     pub(super) restoring: HashMap<SessionId, SessionIndex>,
     /// Ways to prove who one is (5.0, 4.12).
@@ -110,6 +112,7 @@ impl Broker {
             deferred: BTreeMap::new(),
             wills: VecDeque::new(),
             deadlines: BTreeSet::new(),
+            left: Left::default(),
             restoring: HashMap::new(),
             mechanisms: Vec::new(),
             seed,
@@ -357,7 +360,7 @@ impl Broker {
             wills_pending: (self.wills.len() + self.sessions.iter().filter(|(_, s)| s.will.is_some()).count()) as u64,
             retained: self.retained.foreign() as u64,
             retained_refused: self.retained.refused,
-            owed: self.owed.last_given(),
+            owed: self.owed.entries(),
             unsecured_bytes: self.owed.bytes() as u64,
             ..self.counters.clone()
         }

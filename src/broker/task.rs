@@ -160,7 +160,7 @@ async fn drain(shell: &Rc<Shell>, links: &mut Links, turns: &mut Turns, tasks: &
     }
     turns.watching = false;
     shell.begin_drain();
-    let mut wills_due = true;
+    let mut stop_due = true;
     while clock::mono() < deadline {
         while turns.readings.len() < BATCH
             && let Ok(message) = links.inject.try_recv()
@@ -168,13 +168,12 @@ async fn drain(shell: &Rc<Shell>, links: &mut Links, turns: &mut Turns, tasks: &
             turns.readings.push_back(message);
         }
         let applied = turns.readings.is_empty() && shell.unsettled.get() == 0;
-        if applied && wills_due {
-            wills_due = false;
-            let mut broker = shell.broker.borrow_mut();
-            broker.queue_all_wills();
-            broker.retained.begin_flush();
+        if applied && stop_due {
+            stop_due = false;
+            shell.broker.borrow_mut().begin_stop(clock::now());
         }
-        if applied && shell.broker.borrow().is_idle() {
+        // Without an outbox nothing more is secured.
+        if applied && (shell.broker.borrow().is_idle() || links.to_outbox.is_closed()) {
             break;
         }
         match clock::before(deadline, turns.step(shell, links)).await {

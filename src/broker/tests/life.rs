@@ -258,7 +258,7 @@ fn a_restored_session_counts_as_left_at_the_start() {
         let status = bench.broker.status();
         assert_eq!((status.sessions, status.retained), (sessions, u64::from(published)), "after {at_s} s");
         let told = told(&mut bench);
-        assert_eq!(told.iter().any(|line| line.ends_with("session c")), published, "its row goes without the will: {told:?}");
+        assert_eq!(told.iter().any(|line| line.contains(": session c")), published, "its row goes without the will: {told:?}");
     }
     row.expiry = 3;
     row.left_ms = None;
@@ -298,4 +298,84 @@ fn mass_expiry_goes_in_turns() {
     }
     assert_eq!(bench.broker.status().sessions, 0);
     assert!(turns >= 3, "{turns}");
+}
+
+#[test]
+fn what_nobody_waits_for_is_written_once_an_hour_and_at_the_end() {
+    let mut bench = Bench::new(&[]);
+    let client = bench.connect("c");
+    bench.inject("p/a", "1", true);
+    bench.send(client, &publish("p/b", "1", 0, true));
+    bench.skip(3_500_000);
+    bench.inject("p/a", "2", true);
+    assert_eq!(told(&mut bench), [""; 0]);
+    bench.skip(200_000);
+    assert_eq!(told(&mut bench), ["1: retained p/a", "2: retained p/b"]);
+    bench.secured(&[(1, 2)]);
+    bench.skip(3_600_000);
+    assert_eq!(told(&mut bench), [""; 0], "nothing is new");
+    bench.inject("p/a", "3", true);
+    let now = bench.now();
+    bench.broker.begin_stop(now);
+    bench.resume();
+    assert_eq!(told(&mut bench), ["3: retained p/a"]);
+    assert!(!bench.broker.is_idle(), "the end waits for it");
+    bench.secured(&[(3, 3)]);
+    assert!(bench.broker.is_idle());
+}
+
+#[test]
+fn what_is_left_of_a_session_is_written_once_an_hour_and_at_the_end() {
+    let mut bench = Bench::new(&[]);
+    let enter = |bench: &mut Bench| {
+        let client = bench.open(false);
+        bench.send(client, &connect5("c", false, 36_000, &[]));
+        client
+    };
+    let client = enter(&mut bench);
+    let (never, _) = bench.connect_as("never", false);
+    drop(told(&mut bench));
+    bench.cut(client);
+    bench.cut(never);
+    assert_eq!(told(&mut bench), [""; 0], "all of it is left");
+    bench.skip(3_600_000);
+    let hourly = told(&mut bench);
+    assert!(matches!(&hourly[..], [line] if line.ends_with(": session c left 32400")), "{hourly:?}");
+    let client = enter(&mut bench);
+    let back = told(&mut bench);
+    assert!(matches!(&back[..], [line] if line.ends_with(": session c")), "{back:?}");
+    bench.cut(client);
+    bench.skip(1_000_000);
+    let now = bench.now();
+    bench.broker.begin_stop(now);
+    bench.resume();
+    let end = told(&mut bench);
+    assert!(matches!(&end[..], [line] if line.ends_with(": session c left 35000")), "{end:?}");
+}
+
+/// A will with a delay waits for the next start; every other is published before the connections end.
+#[test]
+fn at_an_orderly_stop_only_a_delayed_will_stays() {
+    for (name, expiry, delay, published) in
+        [("brief", 0, 0, true), ("brief, delayed", 0, 9, true), ("kept", 100, 0, true), ("kept, delayed", 100, 9, false)]
+    {
+        let mut bench = Bench::new(&[]);
+        let watch = bench.connect("watch");
+        bench.send(watch, &subscribe(1, &[("will", 0)]));
+        let client = bench.open(false);
+        bench.send(client, &with_will("c", true, expiry, delay));
+        drop(told(&mut bench));
+        let now = bench.now();
+        bench.broker.begin_stop(now);
+        bench.resume();
+        bench.broker.lost(client, End::Stop, now);
+        bench.resume();
+        assert_eq!(bench.take(watch).len() == 2, published, "{name}");
+        let told = told(&mut bench);
+        assert_eq!(
+            told.iter().any(|line| line.ends_with("session c")),
+            expiry > 0 && published,
+            "{name}: its row goes without it: {told:?}"
+        );
+    }
 }

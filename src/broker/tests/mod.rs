@@ -109,11 +109,13 @@ impl Bench {
         }
     }
 
-    /// As [`Bench::pass`], swept each second.
+    /// As [`Bench::pass`], swept each second, or a thousand times.
     fn skip(&mut self, ms: u64) {
         self.resume();
-        for _ in 0..(ms / 1_000).min(1_000) {
-            self.now = self.now + Duration::from_secs((ms / 1_000).div_ceil(1_000));
+        let seconds = ms / 1_000;
+        let step = seconds.div_ceil(1_000).max(1);
+        for _ in 0..seconds / step {
+            self.now = self.now + Duration::from_secs(step);
             let now = self.now();
             self.broker.sweep(now);
             self.resume();

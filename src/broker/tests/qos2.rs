@@ -20,7 +20,10 @@ pub(super) fn told(bench: &mut Bench) -> Vec<String> {
         }
         Put::Change(change) => {
             let what = match change.what {
-                StateChange::Session(s) => format!("session {}", s.client),
+                StateChange::Session(s) => {
+                    format!("session {}{}", s.client, s.left_ms.map_or(String::new(), |left| format!(" left {}", left / 1_000)))
+                }
+                StateChange::Retained(message) => format!("retained {}", message.topic),
                 StateChange::SessionEnded(_) => "ended".to_owned(),
                 StateChange::Subscribed { subscription, .. } => format!("subscribed {}", subscription.filter),
                 StateChange::Unsubscribed { filter, .. } => format!("unsubscribed {filter}"),
