@@ -4,6 +4,9 @@
 //! | name | what goes wrong |
 //! |---|---|
 //! | `early-ack` | the outbox calls entries secured when it takes them, before any commit |
+//! | `pubcomp-early` | the outbox calls the removal of a QoS 2 packet id secured before its commit |
+//! | `suback-early` | the outbox calls a subscription secured before its commit |
+//! | `qos2-early` | the outbox calls what a session is owed at QoS 2, with its packet id, secured before its commit |
 //! | `keep-eventloop` | the bridge keeps rumqttc's event loop over an error instead of throwing it away |
 //! | `ack-at-once` | the broker acknowledges a publish without waiting for those before it on its connection |
 //! | `no-nonce` | every start draws nonce 0 |

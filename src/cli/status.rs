@@ -110,6 +110,9 @@ fn outbox_lines(page: &mut String, outbox: &OutboxStatus) {
     if outbox.dead_letters > 0 {
         line(page, true, "", &format!("{} dead letters", outbox.dead_letters));
     }
+    if outbox.lost > 0 {
+        line(page, true, "", &format!("{} messages lost to sessions, ever: their queue was full, or a row was damaged", outbox.lost));
+    }
     for alarm in &outbox.alarms {
         line(page, false, "", alarm);
     }

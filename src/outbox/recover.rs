@@ -5,6 +5,7 @@
 //! | is absent or empty | a fresh one, epoch 1, a random nonce |
 //! | is no database, or damaged | it is set aside as `NAME.damaged-N`, untouched; a fresh one; an alarm |
 //! | has a newer schema | the same, as `NAME.newer-N` |
+//! | has an older schema | it is migrated in the transaction of the start; without space for that there is no disk |
 //! | has no space for its start | it is used; the epoch is above all that it holds, and not written; commits are tried again |
 //! | cannot be opened or written | no disk: ids by the nonce alone; an alarm |
 

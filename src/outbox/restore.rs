@@ -133,7 +133,7 @@ impl Found {
                 self.restored.push(Restored::Entry(Entry { owed: owed(mask, *id, queues), due, ..entry }));
                 continue;
             }
-            self.damaged += u64::from(is_there);
+            self.damaged += 1;
             tracing::error!(entry = %id, is_there, "a message of the store is damaged");
             for (_, due) in of_entry {
                 self.lose(*id, due.session);

@@ -12,6 +12,7 @@ use tidegate::outbox::store::File;
 use tidegate::outbox::times::Moment;
 use tidegate::outbox::{ClockTrust, claim};
 
+use super::mirror::Mirror;
 use super::random::Random;
 
 /// Where an outbox keeps what it is owed. A kill is another `open`.
@@ -45,6 +46,24 @@ impl Disk {
         }
     }
 
+    /// Rows of entries, and of what sessions are owed of them.
+    pub fn rows(&self) -> (usize, usize) {
+        match self {
+            Self::Model(model) => (model.rows.len(), model.mirror.rows_due()),
+            Self::Real { file, .. } => {
+                let db = file.as_ref().and_then(|file| file.db.as_ref()).expect("it is open");
+                let count =
+                    |table| db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0)).expect("a number");
+                (count("entry") as usize, count("due") as usize)
+            }
+        }
+    }
+
+    /// Whether this entry ever had a row, as far as the model knows.
+    pub fn was_written(&self, id: EntryId) -> bool {
+        matches!(self, Self::Model(model) if model.written.contains(&id))
+    }
+
     /// The file is made empty, as by somebody who restores a machine from an image.
     pub fn empty(&mut self) {
         match self {
@@ -74,6 +93,9 @@ pub struct Model {
     cursors: BTreeMap<Bit, EntryId>,
     rows: BTreeMap<EntryId, Row>,
     dead_letters: BTreeSet<(EntryId, Bit)>,
+    mirror: Mirror,
+    /// Entries that ever got a row.
+    written: BTreeSet<EntryId>,
 }
 
 impl Model {
@@ -90,7 +112,10 @@ impl Model {
             }
         }
         let queue = |name: &str, bit: Bit| StoredQueue { bit, name: name.into(), cursor: self.cursors[&bit] };
-        let queues = upstreams.iter().map(|name| queue(name, self.upstreams[&**name])).collect();
+        let queues: Vec<StoredQueue> = upstreams.iter().map(|name| queue(name, self.upstreams[&**name])).collect();
+        let cursors: Vec<(Bit, EntryId)> = queues.iter().map(|queue| (queue.bit, queue.cursor)).collect();
+        let restored = self.mirror.restore(&self.rows, &cursors);
+        let queue = |name: &str, bit: Bit| StoredQueue { bit, name: name.into(), cursor: self.cursors[&bit] };
         let gone = self.upstreams.iter().filter(|(name, _)| !upstreams.iter().any(|upstream| **upstream == ***name));
         Opened {
             start,
@@ -100,8 +125,8 @@ impl Model {
             gone: gone.map(|(name, bit)| queue(name, *bit)).collect(),
             usage: self.usage(),
             dead_letters: self.dead_letters.len() as u64,
-            restored: Vec::new(),
-            lost: 0,
+            restored,
+            lost: self.mirror.lost(),
             diskless: false,
             alarms: Vec::new(),
         }
@@ -122,7 +147,8 @@ impl Model {
     }
 
     fn commit(&mut self, batch: Batch) -> Report {
-        for row in batch.rows {
+        for row in self.mirror.commit(&batch) {
+            self.written.insert(row.entry.id);
             let twice = self.rows.insert(row.entry.id, row);
             assert!(twice.is_none(), "a row is written once");
         }
@@ -135,6 +161,13 @@ impl Model {
             assert!(before <= Some(cursor), "a cursor never goes back");
         }
         let (mut left, mut deleted, mut trimmed) = (batch.trim_rows, 0, Vec::new());
+        let owed = |row: &Row| batch.owing.iter().any(|(bit, cursor)| row.mask & bit.mask() != 0 && row.entry.id > *cursor);
+        for (entry, _) in &batch.removed {
+            if self.rows.get(entry).is_some_and(|row| !owed(row)) && !self.mirror.is_due(*entry) {
+                self.rows.remove(entry);
+                deleted += 1;
+            }
+        }
         for Trim { bit, from, to } in batch.trims {
             let seen: Vec<EntryId> = self.rows.range((Excluded(from), Included(to))).map(|(id, _)| *id).take(left).collect();
             let end = if seen.len() == left { seen.last().copied().unwrap_or(from) } else { to };
@@ -142,7 +175,7 @@ impl Model {
             for id in seen {
                 let mask = self.rows[&id].mask;
                 let owed = batch.owing.iter().any(|(other, cursor)| mask & other.mask() != 0 && id > *cursor);
-                if mask & bit.mask() != 0 && !owed {
+                if mask & bit.mask() != 0 && !owed && !self.mirror.is_due(id) {
                     self.rows.remove(&id);
                     deleted += 1;
                 }
@@ -173,7 +206,7 @@ impl Model {
         let (mut counts, mut owed_rows, mut idle, mut next): (Vec<Count>, _, Vec<EntryId>, _) = (Vec::new(), 0, Vec::new(), None);
         for (&id, row) in self.rows.range((Excluded(after), Included(upto))) {
             let owed = || owing.iter().filter(|(bit, cursor)| row.mask & bit.mask() != 0 && id > *cursor);
-            if owed().next().is_none() {
+            if owed().next().is_none() && !self.mirror.is_due(id) {
                 idle.push(id);
             } else {
                 owed_rows += 1;

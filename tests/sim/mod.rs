@@ -1,9 +1,14 @@
 //! Simulation of the outbox's contract without sleeping. `SEED=n` repeats one seed, `SEEDS=n` sets how many are run; one that fails is named.
 
 mod cases;
+mod clients;
 mod disk;
+mod gateway;
+mod history;
+mod mirror;
 mod nonce;
 mod random;
+mod session_cases;
 mod upstream;
 mod world;
 
@@ -48,9 +53,57 @@ fn something_is_lost_if_it_is_acknowledged_before_it_is_secured() {
     assert!(lost > 0 && !child.status.success(), "the test cannot see a loss");
 }
 
-fn run_all(seeds: u64, strict: bool) -> Outcomes {
+/// Seeds of sessions unless `SEEDS` says otherwise.
+const SEEDS_OF_SESSIONS: u64 = 300;
+
+#[test]
+fn nothing_secured_of_a_session_is_missing_and_nothing_ended_comes_back() {
+    let mut total = clients::Count::default();
+    for seed in seeds(SEEDS_OF_SESSIONS) {
+        let real = seed % REAL_ONE_IN == 1;
+        let one = catch_unwind(|| clients::run(seed, real)).unwrap_or_else(|_| panic!("SEED={seed} fails"));
+        total.kills += one.kills;
+        total.failed += one.failed;
+        total.restored += one.restored;
+        total.spared += one.spared;
+        total.dropped += one.dropped;
+        total.ended += one.ended;
+        total.wrong.extend(one.wrong);
+    }
+    let clients::Count { kills, failed, restored, spared, dropped, ended, wrong } = total;
+    println!("wrong: {}", wrong.len());
+    report(&format!(
+        "simulation of sessions: {kills} kills, {failed} failed jobs, {restored} items restored, {spared} entries never due, {dropped} dropped, \
+         {ended} sessions ended, wrong: {}",
+        wrong.len()
+    ));
+    assert!(wrong.is_empty(), "{} wrong, the first: {:?}", wrong.len(), wrong.first());
+    let few = seeds(SEEDS_OF_SESSIONS).count() < 100;
+    assert!(few || [kills, failed, restored, spared, dropped, ended].iter().all(|count| *count > 0), "the seeds try everything");
+}
+
+#[test]
+fn something_of_a_session_is_missing_if_it_is_told_before_its_commit() {
+    if !has_faults("simulation of sessions") {
+        return;
+    }
+    let test = "sim::nothing_secured_of_a_session_is_missing_and_nothing_ended_comes_back";
+    for fault in ["pubcomp-early", "suback-early", "qos2-early"] {
+        let child = alone_in_a_process(test, fault);
+        let out = String::from_utf8_lossy(&child.stdout).into_owned();
+        let wrong = out.lines().find_map(|line| line.split("wrong: ").nth(1)?.trim().parse::<usize>().ok()).unwrap_or(0);
+        report(&format!("simulation of sessions: CONTROL {fault}: wrong: {wrong}"));
+        assert!(wrong > 0 && !child.status.success(), "{fault} is not seen:\n{out}");
+    }
+}
+
+fn seeds(most: u64) -> std::ops::Range<u64> {
     let number = |name| std::env::var(name).ok().and_then(|n: String| n.parse::<u64>().ok());
-    let seeds = number("SEED").map_or_else(|| 0..number("SEEDS").unwrap_or(seeds), |seed| seed..seed + 1);
+    number("SEED").map_or_else(|| 0..number("SEEDS").unwrap_or(most), |seed| seed..seed + 1)
+}
+
+fn run_all(most: u64, strict: bool) -> Outcomes {
+    let seeds = seeds(most);
     let mut total = Outcomes { first_seed: seeds.start, ..Outcomes::default() };
     let run = |seed| {
         let plan = Plan { seed, real: seed % REAL_ONE_IN == 1, strict };

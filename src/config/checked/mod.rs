@@ -17,6 +17,7 @@ use super::error::{Mistake, Report, Span};
 use super::item::Item;
 use super::reader::{At, Table, nearest};
 use super::{Environment, Site};
+use crate::outbox;
 
 /// Longest name in bytes: three of them are a short topic.
 const NAME_MAX: usize = 64;
@@ -35,11 +36,13 @@ pub(super) fn site(mut root: Table<'_>, environment: &Environment) -> Site {
     }
     let gateway = gateway.map(|id| id.value).unwrap_or_default();
     let store = root.table("store");
+    let trust = root.table("clock").map_or_else(outbox::ClockTrust::default, store::trust);
     let broker_table = root.table("broker");
     let mut limits = broker::limits();
     let mut outbox = store::outbox(report, store, environment, &mut limits);
     let mut broker = broker::broker(broker_table, limits);
     let upstreams = upstream::upstreams(root.tables("upstream"), &gateway, broker.limits.packet_max, environment);
+    outbox.trust = trust;
     outbox.upstreams = upstreams.iter().map(|upstream| upstream.options.name.clone()).collect();
     broker.names.clone_from(&outbox.upstreams);
     broker.upstreams = upstreams.iter().map(|upstream| upstream.topics.clone()).collect();

@@ -59,6 +59,17 @@ pub(super) fn outbox(
     options
 }
 
+/// `[clock]`.
+pub(super) fn trust(mut table: Table<'_>) -> outbox::ClockTrust {
+    let trust = table.choice("trust").map(|trust| trust.value);
+    table.finish();
+    match trust {
+        Some("always") => outbox::ClockTrust::Always,
+        Some("never") => outbox::ClockTrust::Never,
+        _ => outbox::ClockTrust::Auto,
+    }
+}
+
 pub(super) fn set<T>(place: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *place = value;

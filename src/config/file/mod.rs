@@ -6,7 +6,7 @@ mod site;
 mod upstream;
 
 pub use field::{BUS, DEVICE, FRAME, POINT};
-pub use site::{BROKER, GATEWAY, LIMITS, LISTENER, ROOT, STORE};
+pub use site::{BROKER, CLOCK, GATEWAY, LIMITS, LISTENER, ROOT, STORE};
 pub use upstream::{AUTH, SECRET, TLS, UPSTREAM};
 
 /// One table of the file.
@@ -88,7 +88,7 @@ const ABSENT: Presence = Presence::None("");
 
 /// Every table, in the order of the documentation.
 pub const SECTIONS: &[&Section] =
-    &[&ROOT, &GATEWAY, &STORE, &BROKER, &LISTENER, &LIMITS, &BUS, &FRAME, &DEVICE, &POINT, &UPSTREAM, &AUTH, &SECRET, &TLS];
+    &[&ROOT, &GATEWAY, &STORE, &CLOCK, &BROKER, &LISTENER, &LIMITS, &BUS, &FRAME, &DEVICE, &POINT, &UPSTREAM, &AUTH, &SECRET, &TLS];
 
 impl Key {
     /// What may stand here, with an example.

@@ -1,20 +1,21 @@
 //! The whole file, the gateway, the store, the broker.
 
-use super::Kind::{Bool, Duration, Form, Name, Number, Path, Size, Table, Tables, Template, Texts, Whole};
+use super::Kind::{Bool, Choice, Duration, Form, Name, Number, Path, Size, Table, Tables, Template, Texts, Whole};
 use super::Presence::{Depends, Is, Required};
-use super::{ABSENT, BUS, DEVICE, Section, UPSTREAM, key};
+use super::{ABSENT, BUS, Choices, DEVICE, Section, UPSTREAM, key};
 
 pub const ROOT: Section = Section {
     title: "the file",
     keys: &[
         key("gateway", Table(&GATEWAY), Required("[gateway]\nid = \"plant-7\""), "the site's own name"),
         key("store", Table(&STORE), ABSENT, "what must not be lost, on disk"),
+        key("clock", Table(&CLOCK), ABSENT, "when the system's clock is to be believed"),
         key("broker", Table(&BROKER), ABSENT, "the MQTT broker for local clients"),
         key("bus", Tables(&BUS), ABSENT, "a serial port"),
         key("device", Tables(&DEVICE), ABSENT, "a device on a bus"),
         key("upstream", Tables(&UPSTREAM), ABSENT, "an MQTT broker that everything goes up to"),
     ],
-    later: &["history", "clock", "lane", "rule", "table", "http", "log"],
+    later: &["history", "lane", "rule", "table", "http", "log"],
     aliases: &[
         ("buses", "bus"),
         ("devices", "device"),
@@ -93,6 +94,24 @@ pub const STORE: Section = Section {
     ],
     later: &["min_free_bytes", "ballast_bytes"],
     aliases: &[("file", "path"), ("db", "path"), ("database", "path"), ("max_size", "max_bytes"), ("size", "max_bytes")],
+};
+
+pub const CLOCK: Section = Section {
+    title: "[clock]",
+    keys: &[key(
+        "trust",
+        Choice(&TRUST),
+        Is("\"auto\""),
+        "whether time without power counts for what expires: `auto` where systemd-timesyncd said before and after it that the clock is set",
+    )],
+    later: &[],
+    aliases: &[("trusted", "trust")],
+};
+
+const TRUST: Choices = Choices {
+    known: &["auto", "always", "never"],
+    later: &[],
+    aliases: &[("true", "always"), ("yes", "always"), ("false", "never"), ("no", "never")],
 };
 
 pub const BROKER: Section = Section {

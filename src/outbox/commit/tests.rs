@@ -90,6 +90,26 @@ fn a_commit_starts_at_the_first_of_its_triggers() {
 }
 
 #[test]
+fn prompt_sessions_are_waited_for_as_one_receiver_and_what_only_a_commit_settles_is_not() {
+    let sessions = Claims { sessions: true, ..owed_to(0) };
+    for (what, claims, upstreams, p95, expected) in [
+        ("nothing is known of them", sessions, AWAY, None, 500),
+        ("at least 100 ms", sessions, AWAY, Some(10), 100),
+        ("twice their p95", sessions, AWAY, Some(120), 240),
+        ("too slow to wait for", sessions, AWAY, Some(501), 0),
+        ("the upstream is slower", Claims { sessions: true, ..owed_to(1) }, Receiver { p95: Some(MS(150)), ..UNKNOWN }, Some(120), 300),
+        ("the upstream is away", Claims { sessions: true, ..owed_to(1) }, AWAY, Some(10), 0),
+        ("only a commit settles it", Claims { commit: true, ..sessions }, AWAY, Some(10), 0),
+    ] {
+        let mut waiting = Waiting::default();
+        waiting.insert(EntryId::new(1, 1), claims, true, Mono::ZERO, 100);
+        let receivers = Receivers { upstreams: &[upstreams], sessions: p95.map(MS) };
+        let mut rule = Rule::new(limits(), Mono::ZERO);
+        assert_eq!(first_commit(&mut rule, &waiting, receivers, &Besides::default()), Some((expected, 1)), "{what}");
+    }
+}
+
+#[test]
 fn without_a_token_a_promise_waits_for_the_next_and_at_most_ack_delay() {
     for (per_second, expected) in [(6.0, 166), (2.0, 200), (0.0, 200)] {
         let mut rule = Rule::new(Limits { commits_per_second: per_second, ..limits() }, Mono::ZERO);

@@ -200,9 +200,6 @@ impl Ledger {
         let DueDone { session, entry: id, how } = done;
         let Some(owed) = self.sessions.due.get_mut(&session) else { return };
         let Some(row) = owed.remove(&id) else { return };
-        if owed.is_empty() {
-            self.sessions.due.remove(&session);
-        }
         let mut prompt = None;
         match (row, self.held.get_mut(&id)) {
             (DueRow::Memory, Some(held)) => {
@@ -337,4 +334,30 @@ pub(super) fn pages(restored: Vec<Restored>) -> Vec<Vec<Restored>> {
         bytes += cost;
     }
     pages
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::model::{Body, Topic};
+
+    #[test]
+    fn a_page_has_its_bounds_and_one_item_passes_however_large() {
+        let message = |bytes| {
+            let body = Body::raw(Bytes::from(vec![0; bytes]));
+            let topic = Topic::new("a").expect("a topic");
+            Restored::Retained(RetainedMessage { topic, body, qos: QoS::AtLeastOnce, properties: Bytes::new(), expires: None })
+        };
+        for (what, sizes, expected) in [
+            ("nothing", vec![], vec![]),
+            ("many small ones", vec![1; 600], vec![256, 256, 88]),
+            ("large ones", vec![100 << 10; 5], vec![2, 2, 1]),
+            ("one too large among small ones", vec![1, 1 << 20, 1], vec![1, 1, 1]),
+        ] {
+            let pages = pages(sizes.into_iter().map(message).collect());
+            assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), expected, "{what}");
+        }
+    }
 }

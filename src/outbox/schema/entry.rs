@@ -185,3 +185,36 @@ impl<'a> Properties<'a> {
         self.left.map(|(stamp, left_ms)| when.expires(left_ms, stamp))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn properties_of_version_1_are_still_read() {
+        let accepted = Wall(1_700_000_000_000);
+        let mut bytes = vec![PROPERTIES_1, 1, RETAIN];
+        bytes.extend_from_slice(&accepted.0.to_le_bytes());
+        let properties = Properties::decode(&bytes).expect("they are whole");
+        assert_eq!((properties.qos, properties.flags, properties.accepted), (QoS::AtLeastOnce, RETAIN, accepted));
+        assert_eq!((properties.left, properties.encoded), (None, &b""[..]));
+        assert_eq!(accepted_wall(&bytes), accepted);
+        bytes.push(0);
+        assert!(Properties::decode(&bytes).is_none(), "version 1 ends there");
+    }
+
+    #[test]
+    fn properties_come_back_as_they_were() {
+        let stamp = Stamp { boot: 7, ms: 99 };
+        for (left, encoded) in [(None, &b""[..]), (Some((stamp, 5)), b""), (None, b"\x01\x01"), (Some((stamp, u64::MAX)), b"\x01\x01")] {
+            let bytes = Properties { qos: QoS::ExactlyOnce, flags: DUE, accepted: Wall(-3), left, encoded }.encode();
+            let read = Properties::decode(&bytes).expect("they are whole");
+            assert_eq!(
+                (read.qos, read.flags & DUE, read.accepted, read.left, read.encoded),
+                (QoS::ExactlyOnce, DUE, Wall(-3), left, encoded)
+            );
+            assert_eq!(accepted_wall(&bytes), Wall(-3));
+        }
+        assert!(Properties::decode(&[9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).is_none(), "a version that nobody wrote");
+    }
+}

@@ -57,7 +57,12 @@ impl Rig {
 
     fn with(options: Options) -> Result<Self, Error> {
         let now = Now { mono: Mono::from_millis(1_000), wall: Wall(1_700_000_000_000) };
-        let (file, opened) = recover::open(&options.path, &options.upstreams, claim(&options.path)?, &moment(now), ClockTrust::Never);
+        Self::at(options, &moment(now))
+    }
+
+    fn at(options: Options, moment: &Moment) -> Result<Self, Error> {
+        let now = moment.now;
+        let (file, opened) = recover::open(&options.path, &options.upstreams, claim(&options.path)?, moment, ClockTrust::Never);
         let handed = options.upstreams.iter().map(|_| Vec::new()).collect();
         let mut ledger = Ledger::new(options, now.mono);
         let start = opened.start;

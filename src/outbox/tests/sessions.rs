@@ -176,3 +176,157 @@ fn what_a_session_is_done_with_goes_and_the_entry_with_the_last_of_it() {
     assert_eq!((rig.count("entry"), rig.count("due")), (0, 0));
     assert_eq!((rig.status().entries, rig.status().expired), (0, 1));
 }
+
+/// Somebody else's hand on the file, while nobody holds it.
+fn edit(path: &Path, sql: &str) {
+    rusqlite::Connection::open(path).expect("the file opens").execute_batch(sql).expect("it can be edited");
+}
+
+/// Two sessions with a subscription, a packet id and a message each, and two retained messages.
+fn filled(path: &Path) -> (SessionId, SessionId) {
+    let mut rig = Rig::open(path, &["cloud"]);
+    let sessions = [rig.session("one"), rig.session("two")];
+    for session in sessions {
+        rig.change(true, StateChange::Subscribed { session, subscription: subscription("a/#") });
+        rig.change(true, StateChange::Received { session, packet_id: 1 });
+        rig.entry(|entry| entry.due = vec![due(session, false)]);
+    }
+    for topic in ["r/1", "r/2"] {
+        rig.entry(|entry| {
+            entry.retained = true;
+            entry.topic = Topic::new(topic).expect("a topic");
+        });
+    }
+    rig.after(MS * 1_001);
+    (sessions[0], sessions[1])
+}
+
+/// Sessions, subscriptions, packet ids, entries, retained messages.
+fn kinds(restored: &[Restored]) -> [usize; 5] {
+    let mut kinds = [0; 5];
+    for item in restored {
+        let kind = match item {
+            Restored::Session(_) => 0,
+            Restored::Subscription { .. } => 1,
+            Restored::Received { .. } => 2,
+            Restored::Entry(_) => 3,
+            Restored::Retained(_) => 4,
+        };
+        kinds[kind] += 1;
+    }
+    kinds
+}
+
+#[test]
+fn a_damaged_row_takes_what_hangs_on_it_and_nothing_else() {
+    let all = [2, 2, 2, 2, 2];
+    for (what, sql, expected, lost) in [
+        ("nothing", "SELECT 1", all, 0),
+        ("a session", "UPDATE session SET client = 'other' WHERE client = 'one'", [1, 1, 1, 1, 2], 0),
+        ("a session that is another type", "UPDATE session SET expiry = 'x' WHERE client = 'one'", [1, 1, 1, 1, 2], 0),
+        ("a subscription", "UPDATE subscription SET options = 2 WHERE session = (SELECT min(id) FROM session)", [2, 1, 2, 2, 2], 0),
+        ("a packet id", "UPDATE received SET packet_id = 9 WHERE session = (SELECT min(id) FROM session)", [2, 2, 1, 2, 2], 0),
+        ("what is due", "UPDATE due SET state = 1 WHERE session = (SELECT min(id) FROM session)", [2, 2, 2, 1, 2], 1),
+        ("an entry", "UPDATE entry SET body = x'00' WHERE id = (SELECT min(id) FROM entry)", [2, 2, 2, 1, 2], 1),
+        ("an entry that is gone", "DELETE FROM entry WHERE id = (SELECT min(id) FROM entry)", [2, 2, 2, 1, 2], 1),
+        ("a retained message", "UPDATE retained SET kind = 1 WHERE topic = CAST('r/1' AS BLOB)", [2, 2, 2, 2, 1], 0),
+        ("a boot", "UPDATE boot SET began = began + 1", all, 0),
+    ] {
+        let folder = folder();
+        let path = store_in(&folder);
+        filled(&path);
+        edit(&path, sql);
+        let rig = Rig::open(&path, &["cloud"]);
+        assert_eq!(kinds(&rig.restored), expected, "{what}");
+        let status = rig.status();
+        assert_eq!(status.lost, lost, "{what}");
+        assert_eq!(status.alarms.is_empty(), expected == all, "{what}: {:?}", status.alarms);
+        drop(rig);
+        let rig = Rig::open(&path, &["cloud"]);
+        assert_eq!((kinds(&rig.restored), rig.status().lost), (expected, lost), "{what}: told once");
+    }
+}
+
+#[test]
+fn a_file_of_before_sessions_is_migrated_and_keeps_what_it_held() {
+    let folder = folder();
+    let path = store_in(&folder);
+    Rig::open(&path, &["cloud"]).put(3, &[0], true);
+    let crc = crate::outbox::schema::meta_crc("schema", 1);
+    let tables = ["boot", "session", "subscription", "due", "received", "retained", "lost"].map(|table| format!("DROP TABLE {table};"));
+    edit(&path, &format!("{} UPDATE meta SET value = 1, crc = {crc}", tables.concat()));
+    let mut rig = Rig::open(&path, &["cloud"]);
+    assert!(rig.status().alarms.is_empty(), "{:?}", rig.status().alarms);
+    let session = rig.session("one");
+    let id = rig.entry(|entry| entry.due = vec![due(session, false)]);
+    assert!(rig.is_secured(id));
+    rig.link(0, true);
+    assert_eq!(rig.drain(0), [1, 2, 3]);
+    drop(rig);
+    assert_eq!(kinds(&Rig::open(&path, &["cloud"]).restored), [1, 0, 0, 1, 0]);
+}
+
+#[test]
+fn what_expires_counts_over_a_restart_as_far_as_the_clocks_are_known() {
+    const SECOND: i64 = 1_000;
+    let moment = |boot: &str, since_boot: u64, wall: i64, trusted| Moment {
+        now: Now { mono: Mono::from_millis(1_000), wall: Wall(wall) },
+        boot: boot.into(),
+        since_boot: Duration::from_millis(since_boot),
+        trusted,
+    };
+    for (what, trusted, next, left) in [
+        ("the process was away for 20 s", false, moment("a", 30_000, 0, false), 40_000),
+        ("5 s of another boot, no trusted clock", false, moment("b", 5_000, 999 * SECOND, true), 55_000),
+        ("off for 20 s, trusted", true, moment("b", 5_000, 30 * SECOND, true), 40_000),
+        ("longer than it lasts", true, moment("b", 5_000, 999 * SECOND, true), 0),
+    ] {
+        let folder = folder();
+        let options = || options(&store_in(&folder), &["cloud"]);
+        let mut rig = Rig::at(options(), &moment("a", 10_000, 10 * SECOND, trusted)).expect("free");
+        let id = SessionId(rig.next_id());
+        let change = Change {
+            id: id.0,
+            awaited: true,
+            at: rig.now.mono,
+            at_wall: rig.now.wall,
+            what: StateChange::Session(StoredSession { left_ms: Some(60_000), ..session(id, "one") }),
+        };
+        rig.put_one(Put::Change(change));
+        let expires = rig.now.mono + MS * 60_000;
+        let entry = rig.entry(|entry| {
+            entry.due = vec![due(id, false)];
+            entry.expires = Some(expires);
+            entry.retained = true;
+        });
+        assert!(rig.is_secured(entry));
+        drop(rig);
+        let rig = Rig::at(options(), &next).expect("free");
+        let [Restored::Session(session), Restored::Entry(entry), Restored::Retained(retained)] = &rig.restored[..] else {
+            panic!("{what}: {:?}", rig.restored)
+        };
+        let expires = next.now.mono + Duration::from_millis(left);
+        assert_eq!((session.left_ms, entry.expires, retained.expires), (Some(left), Some(expires), Some(expires)), "{what}");
+    }
+}
+
+#[test]
+fn what_has_expired_is_not_handed_to_an_upstream() {
+    let folder = folder();
+    let mut rig = Rig::open(&store_in(&folder), &["cloud"]);
+    let expires = rig.now.mono + MS * 500;
+    for expires in [Some(expires), None, Some(expires)] {
+        rig.entry(|entry| {
+            entry.owed.insert(UpstreamId(0));
+            entry.expires = expires;
+        });
+    }
+    rig.after(MS * 1_000);
+    rig.link(0, true);
+    rig.pull(0, 10);
+    assert_eq!(rig.handed[0].iter().map(number).collect::<Vec<_>>(), [2]);
+    let id = rig.handed[0][0].id;
+    rig.ack(0, &[id]);
+    rig.after(MS * 6_000);
+    assert_eq!((rig.status().entries, rig.status().expired, rig.count("entry")), (0, 2, 0));
+}
