@@ -13,7 +13,7 @@ use super::queue::Waiting;
 use super::shared::{Choice, GroupId};
 use super::state::Broker;
 use super::subscriptions::{Receiver, Route};
-use crate::model::{DoneHow, Due, DueDone, DueState, EntryId, Mono, QoS};
+use crate::model::{DoneHow, Due, DueDone, DueState, EntryId, Mono, QoS, SessionId};
 use crate::mqtt::encode::Extra;
 
 /// First byte of PUBLISH, without its flags.
@@ -70,6 +70,18 @@ pub(super) struct Portion<'a> {
     pub(super) group: Option<GroupId>,
 }
 
+/// One receiver's copy of a message.
+#[derive(Debug, Clone)]
+struct Parcel<'a> {
+    portion: Portion<'a>,
+    /// Of the delivery.
+    qos: QoS,
+    /// The session, if it outlives its connection and the store is to keep the message for it.
+    stored_for: Option<SessionId>,
+    /// [`EntryId::ZERO`]: the store does not keep it.
+    entry: EntryId,
+}
+
 /// A gated message, for those who get it when its packet id is committed.
 #[derive(Debug)]
 pub(super) struct Deferred {
@@ -110,79 +122,96 @@ impl Broker {
 
     /// One receiver's copy: written, queued, or dropped.
     pub(super) fn deliver_to(&mut self, portion: Portion<'_>, letter: &mut Letter<'_>, delivery: &mut Delivery) {
-        let (limits, now) = (self.queue_limits(), self.now.mono);
-        let qos = portion.qos.min(letter.qos);
-        let Some(session) = self.sessions.get_mut(portion.session) else { return };
+        let Some(session) = self.sessions.get(portion.session) else { return };
         if session.serial >= delivery.before {
             return;
         }
+        let qos = portion.qos.min(letter.qos);
         let qos = if delivery.volatile && session.durable.is_some() { QoS::AtMostOnce } else { qos };
         let stored_for = session.durable.filter(|_| qos != QoS::AtMostOnce);
         if delivery.gated && delivery.late == stored_for.is_some() {
             return;
         }
         let entry = if stored_for.is_some() { delivery.entry } else { EntryId::ZERO };
-        let window = self.limits.window(session);
-        let conn = session.conn.and_then(|id| Some((id, self.conns.get_mut(id)?)));
-        let mut keeps_up = true;
-        let mut over = false;
-        if let Some((_, conn)) = &conn {
-            over = self.budget.used() > self.limits.output_max;
-            keeps_up = conn.out.waiting() <= SLOW_AT && (!over || conn.out.waiting() == 0);
-        }
-        let mut conn = conn;
-        if let Some((_, conn)) = conn.as_mut().filter(|_| !keeps_up) {
-            let until = if over { self.slow.press(now) } else { conn.slow.press(now) };
-            delivery.pause = delivery.pause.max(until);
-            // While its feeders are held up, what each has sent before it is paused still goes in.
-            keeps_up = until.is_some() && !over;
-        }
-        let first = PUBLISH | (qos as u8) << 1 | u8::from(portion.retain);
+        let parcel = Parcel { portion, qos, stored_for, entry };
+        let conn = session.conn;
+        let keeps_up = conn.is_some_and(|id| self.keeps_up(id, delivery));
         if qos == QoS::AtMostOnce {
-            match conn {
-                Some((id, conn)) if keeps_up => {
-                    let written = conn.push_letter(letter, first, None, portion.identifiers, now, &self.budget);
-                    self.counters.delivered += u64::from(written);
-                    self.traffic.publish_bytes_sent += letter.body_len() as u64;
-                    self.mark_delivery(id);
-                }
-                Some(_) => self.counters.dropped_qos0 += 1,
-                None if self.limits.queue_qos0 && !delivery.volatile => self.enqueue(portion, qos, entry, letter, delivery),
-                None => {}
-            }
+            return self.deliver_at_most_once(&parcel, conn.map(|id| (id, keeps_up)), letter, delivery);
+        }
+        if let Some(id) = conn.filter(|_| keeps_up)
+            && self.send_now(id, &parcel, letter, delivery)
+        {
             return;
         }
+        if let Some(session) = stored_for {
+            delivery.due.push(portion.due(session, qos, DueState::Queued, false));
+        }
+        self.enqueue(&parcel, letter, delivery);
+        let (limits, now) = (self.queue_limits(), self.now.mono);
+        let half_full = self.sessions.get(portion.session).is_some_and(|s| s.queue.is_half_full(limits));
+        if let Some(conn) = conn.filter(|_| half_full).and_then(|id| self.conns.get_mut(id)) {
+            delivery.pause = delivery.pause.max(conn.slow.press(now));
+        }
+    }
+
+    /// Whether the connection may be written to; one that is slow slows its feeders first.
+    fn keeps_up(&mut self, id: ConnId, delivery: &mut Delivery) -> bool {
+        let now = self.now.mono;
+        let over = self.budget.used() > self.limits.output_max;
+        let Some(conn) = self.conns.get_mut(id) else { return false };
+        if conn.out.waiting() <= SLOW_AT && (!over || conn.out.waiting() == 0) {
+            return true;
+        }
+        let until = if over { self.slow.press(now) } else { conn.slow.press(now) };
+        delivery.pause = delivery.pause.max(until);
+        // While its feeders are held up, what each has sent before it is paused still goes in.
+        until.is_some() && !over
+    }
+
+    fn deliver_at_most_once(
+        &mut self,
+        parcel: &Parcel<'_>,
+        conn: Option<(ConnId, bool)>,
+        letter: &mut Letter<'_>,
+        delivery: &mut Delivery,
+    ) {
+        let now = self.now.mono;
+        let first = PUBLISH | u8::from(parcel.portion.retain);
+        match conn {
+            Some((id, true)) => {
+                let Some(conn) = self.conns.get_mut(id) else { return };
+                if conn.push_letter(letter, first, None, parcel.portion.identifiers, now, &self.budget) {
+                    self.note_delivery(id, letter);
+                }
+            }
+            Some((_, false)) => self.counters.dropped_qos0 += 1,
+            None if self.limits.queue_qos0 && !delivery.volatile => self.enqueue(parcel, letter, delivery),
+            None => {}
+        }
+    }
+
+    /// Puts a QoS 1 or 2 message in flight, written or waiting for its commit. False: it has to queue.
+    fn send_now(&mut self, id: ConnId, parcel: &Parcel<'_>, letter: &mut Letter<'_>, delivery: &mut Delivery) -> bool {
+        let now = self.now.mono;
+        let Parcel { portion, qos, stored_for, entry } = *parcel;
+        let over = self.budget.used() > self.limits.output_max;
+        let (Some(conn), Some(session)) = (self.conns.get_mut(id), self.sessions.get_mut(portion.session)) else { return false };
         // What a session keeps to send again stays in memory until it is acknowledged, however fast its client reads.
         let keepable = session.is_brief() || !over || (session.inflight.is_empty() && letter.is_small());
-        let direct = keeps_up && keepable && session.queue.is_empty();
-        let direct = conn.as_mut().filter(|_| direct).and_then(|(id, conn)| Some((*id, conn, session.inflight.take_id(window)?)));
-        let Some((id, conn, packet_id)) = direct else {
-            if let Some(session) = stored_for {
-                delivery.due.push(portion.due(session, qos, DueState::Queued, false));
-            }
-            let half_full = session.conn.is_some() && session.queue.is_half_full(limits);
-            if let Some((_, conn)) = conn.as_mut().filter(|_| half_full) {
-                delivery.pause = delivery.pause.max(conn.slow.press(now));
-            }
-            return self.enqueue(portion, qos, entry, letter, delivery);
-        };
-        let wait = if stored_for.is_some() && (qos == QoS::ExactlyOnce || delivery.gated) { delivery.entry.counter() } else { 0 };
-        if let Some(stored_for) = stored_for {
-            let exactly = qos == QoS::ExactlyOnce;
-            let state = if exactly { DueState::Sent(packet_id) } else { DueState::Queued };
-            let prompt = wait == 0 && session.is_prompt(now);
-            delivery.due.push(portion.due(stored_for, qos, state, prompt));
+        if !keepable || !session.queue.is_empty() {
+            return false;
         }
-        let mut written = false;
-        if wait == 0 {
-            written = conn.push_letter(letter, first, Some(packet_id), portion.identifiers, now, &self.budget);
-            if !written {
-                // Larger than the client takes: as good as delivered (5.0, 3.1.2.11.4).
-                if let Some(due) = stored_for.and_then(|_| delivery.due.pop()) {
-                    tracing::debug!(session = %due.session.0, "a message larger than its client takes was dropped");
-                }
-                return;
-            }
+        let Some(packet_id) = session.inflight.take_id(self.limits.window(session)) else { return false };
+        let first = PUBLISH | (qos as u8) << 1 | u8::from(portion.retain);
+        let wait = if stored_for.is_some() && (qos == QoS::ExactlyOnce || delivery.gated) { delivery.entry.counter() } else { 0 };
+        // Larger than the client takes: as good as delivered (5.0, 3.1.2.11.4).
+        if wait == 0 && !conn.push_letter(letter, first, Some(packet_id), portion.identifiers, now, &self.budget) {
+            return true;
+        }
+        if let Some(stored_for) = stored_for {
+            let state = if qos == QoS::ExactlyOnce { DueState::Sent(packet_id) } else { DueState::Queued };
+            delivery.due.push(portion.due(stored_for, qos, state, wait == 0 && session.is_prompt(now)));
         }
         if session.inflight.is_empty() {
             session.heard = now;
@@ -191,18 +220,20 @@ impl Broker {
         let keep = !session.is_brief() || wait > 0 || portion.group.is_some();
         let message = keep.then(|| letter.stored(&self.budget));
         let identifiers = portion.identifiers.filter(|_| keep).cloned();
-        let sent = Sent { packet_id, stage: Stage::of(qos), first, written, wait, entry, message, identifiers, group: portion.group };
+        let (stage, written) = (Stage::of(qos), wait == 0);
+        let sent = Sent { packet_id, stage, first, written, wait, entry, message, identifiers, group: portion.group };
         session.inflight.push(sent, &self.budget);
         if wait > 0 {
             self.gates.insert((wait, portion.session, session.serial));
-            return;
+        } else {
+            self.note_delivery(id, letter);
         }
-        self.counters.delivered += 1;
-        self.traffic.publish_bytes_sent += letter.body_len() as u64;
-        self.mark_delivery(id);
+        true
     }
 
-    fn mark_delivery(&mut self, id: ConnId) {
+    fn note_delivery(&mut self, id: ConnId, letter: &mut Letter<'_>) {
+        self.counters.delivered += 1;
+        self.traffic.publish_bytes_sent += letter.body_len() as u64;
         if let Some(conn) = self.conns.get_mut(id)
             && !conn.dirty
         {
@@ -212,7 +243,8 @@ impl Broker {
     }
 
     /// The message waits in its session's queue; what has to go for it is counted, and the store hears of it.
-    fn enqueue(&mut self, portion: Portion<'_>, qos: QoS, entry: EntryId, letter: &mut Letter<'_>, delivery: &mut Delivery) {
+    fn enqueue(&mut self, parcel: &Parcel<'_>, letter: &mut Letter<'_>, delivery: &mut Delivery) {
+        let Parcel { portion, qos, entry, .. } = *parcel;
         let limits = self.queue_limits();
         let Some(session) = self.sessions.get_mut(portion.session) else { return };
         let message = letter.stored(&self.budget);
@@ -315,7 +347,7 @@ impl Broker {
 }
 
 impl Portion<'_> {
-    pub(super) fn due(&self, session: crate::model::SessionId, qos: QoS, state: DueState, prompt: bool) -> Due {
+    pub(super) fn due(&self, session: SessionId, qos: QoS, state: DueState, prompt: bool) -> Due {
         let identifiers = self.identifiers.cloned().unwrap_or_else(|| [].into());
         Due { session, qos, retain: self.retain, identifiers, state, prompt }
     }

@@ -74,10 +74,6 @@ impl Inflight {
         self.sent.len()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Sent> {
-        self.sent.iter()
-    }
-
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Sent> {
         self.sent.iter_mut()
     }

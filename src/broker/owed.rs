@@ -21,8 +21,6 @@ pub(super) struct Owed {
     start: Option<Start>,
     /// Counter of the next id.
     next: u64,
-    /// Ids that went to messages.
-    entries: u64,
     /// Slots of `base ..`, without a gap up to `next`.
     recent: VecDeque<Slot>,
     base: u64,
@@ -51,7 +49,6 @@ impl Owed {
         Self {
             start: None,
             next: 1,
-            entries: 0,
             recent: VecDeque::new(),
             base: 1,
             old: BTreeMap::new(),
@@ -103,7 +100,6 @@ impl Owed {
     pub(super) fn give(&mut self, mut entry: Entry, waits: Option<ConnId>) -> u64 {
         let cost = entry.cost();
         entry.id = self.next_id();
-        self.entries += 1;
         self.pending.push_back(Put::Entry(entry));
         self.take(cost, waits)
     }
@@ -211,10 +207,5 @@ impl Owed {
     #[cfg(test)]
     pub(super) fn slots(&self) -> usize {
         self.recent.len() + self.old.len()
-    }
-
-    /// Messages that were given an id.
-    pub(super) const fn entries(&self) -> u64 {
-        self.entries
     }
 }

@@ -228,6 +228,7 @@ impl Broker {
     /// The retained store and the outbox get what they are to keep. The id's counter, if one was given; 0: none.
     fn keep(&mut self, letter: &mut Letter<'_>, keep: Keep, delivery: &mut Delivery) -> u64 {
         let retained = letter.retain && self.retain(letter, keep.retained);
+        self.counters.owed += u64::from(!keep.owed.is_empty());
         let due = std::mem::take(&mut delivery.due);
         let counter = if !keep.owed.is_empty() || !due.is_empty() || retained {
             let entry = Entry {

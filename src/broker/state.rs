@@ -360,7 +360,6 @@ impl Broker {
             wills_pending: (self.wills.len() + self.sessions.iter().filter(|(_, s)| s.will.is_some()).count()) as u64,
             retained: self.retained.foreign() as u64,
             retained_refused: self.retained.refused,
-            owed: self.owed.entries(),
             unsecured_bytes: self.owed.bytes() as u64,
             ..self.counters.clone()
         }
