@@ -180,7 +180,8 @@ fn first_byte(input: &[u8], conn: &Conn) -> Result<(), Error> {
             kind::AUTH | kind::DISCONNECT => Ok(()),
             _ => Err(Error::Protocol("a packet other than AUTH before CONNACK [MQTT-3.1.2-30]")),
         },
-        Some(first) if *first != kind::CONNECT << 4 => Err(Error::Protocol("the first packet is not CONNECT [MQTT-3.1.0-1]")),
+        // Its flags are CONNECT's to check: a client of 5.0 is told.
+        Some(first) if *first >> 4 != kind::CONNECT => Err(Error::Protocol("the first packet is not CONNECT [MQTT-3.1.0-1]")),
         _ => Ok(()),
     }
 }

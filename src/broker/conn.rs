@@ -144,7 +144,8 @@ impl Conn {
             return Err(End::Alias);
         }
         if publish.topic.is_empty() {
-            return self.aliases_in.get(alias).cloned().map(Some).ok_or(End::Alias);
+            let unknown = mqtt::Error::Protocol("a topic alias that was not said [3.3.2.3.4]");
+            return self.aliases_in.get(alias).cloned().map(Some).ok_or(unknown.into());
         }
         let topic = Topic::from_bytes(bytes::Bytes::copy_from_slice(publish.topic)).map_err(mqtt::Error::from)?;
         self.aliases_in.set(alias, topic);

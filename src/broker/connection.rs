@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite as _, ReadBuf};
 use tokio::net::tcp::OwnedReadHalf;
 
 use super::apply::{Applied, Turn};
@@ -26,6 +26,9 @@ const UNFINISHED_MAX: usize = 16 << 20;
 
 /// An unfinished packet that takes no more than this is never the one too many.
 const UNFINISHED_SMALL: usize = 4 << 10;
+
+/// Most bytes that are read and dropped after a connection's end: what a client has on its way of a packet that is too large.
+const DROPPED_MAX: usize = 8 << 20;
 
 /// Turns with less input than this are too short to be measured.
 const MEASURED_INPUT: usize = 1 << 10;
@@ -56,11 +59,13 @@ pub(super) struct Connection {
     eof: bool,
     /// What the drain waits for has been applied.
     settled: bool,
+    /// Bytes that came after the end.
+    dropped: usize,
 }
 
 impl Connection {
     pub(super) const fn new(id: ConnId, half: OwnedReadHalf, shell: Rc<Shell>) -> Self {
-        Self { id, half, shell, left: Vec::new(), done: 0, counted: 0, again: false, eof: false, settled: false }
+        Self { id, half, shell, left: Vec::new(), done: 0, counted: 0, again: false, eof: false, settled: false, dropped: 0 }
     }
 
     /// Until the connection's end.
@@ -81,7 +86,7 @@ impl Connection {
             _ => socket.waker = Some(cx.waker().clone()),
         });
         if self.poll_write(cx).is_ready() && self.has_ended() {
-            return Poll::Ready(());
+            return self.poll_linger(cx);
         }
         if self.shell.broker.borrow().is_ending(self.id) {
             self.note_settled();
@@ -115,6 +120,27 @@ impl Connection {
     fn has_ended(&self) -> bool {
         let broker = self.shell.broker.borrow();
         broker.is_ending(self.id) && broker.output(self.id).is_none_or(|out| out.waiting() == 0)
+    }
+
+    /// The last word is written. What the peer still sends is read and dropped for a while: a close with input unread resets the connection, and
+    /// the reset can overtake the last word.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.note_settled();
+        if self.shell.draining.get() || self.dropped > DROPPED_MAX || !self.shell.broker.borrow().lingers(self.id) {
+            return Poll::Ready(());
+        }
+        self.left = Vec::new();
+        // It takes no time: only a flag of the connection is set.
+        let _ = self.shell.with_socket(self.id, |socket| Pin::new(&mut socket.half).poll_shutdown(cx));
+        let mut buffer = self.shell.buffer.borrow_mut();
+        let mut read = ReadBuf::new(&mut buffer);
+        match Pin::new(&mut self.half).poll_read(cx, &mut read) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(())) if !read.filled().is_empty() => self.dropped += read.filled().len(),
+            Poll::Ready(_) => return Poll::Ready(()),
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Turn {

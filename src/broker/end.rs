@@ -28,7 +28,7 @@ pub(super) enum End {
     SmallPackets,
     #[error("more QoS 1 and 2 messages unfinished than the receive maximum allows")]
     ReceiveMaximum,
-    #[error("a topic alias that is 0, above the maximum or unknown")]
+    #[error("a topic alias above the maximum")]
     Alias,
     #[error("an authentication method that is not known here")]
     Method,
@@ -68,6 +68,21 @@ impl End {
     /// Whether the client has taken its will back [MQTT-3.14.4-3].
     pub(super) const fn takes_will_back(self) -> bool {
         matches!(self, Self::Disconnect)
+    }
+
+    /// Whether the peer may be in the middle of saying something: it was ended by us, for what it said.
+    pub(super) const fn cuts_short(self) -> bool {
+        !matches!(
+            self,
+            Self::Disconnect
+                | Self::WithWill(_)
+                | Self::Eof
+                | Self::Broken
+                | Self::ConnectTimeout
+                | Self::KeepAlive
+                | Self::TakenOver
+                | Self::Stop
+        )
     }
 
     /// Whether the peer broke the protocol.

@@ -12,7 +12,7 @@ use super::session::Session;
 use super::state::Broker;
 use crate::model::{Mono, Now, StateChange, StoredWill};
 
-/// Longest time that a connection which is to end may take to read its last bytes.
+/// Longest time that a connection which is to end may take to read its last bytes, and to stop sending.
 const LINGER: Duration = Duration::from_secs(2);
 
 /// What is done of expired sessions in one turn: a session, a filter and a queued message count as one each. A session is ended whole.
@@ -32,6 +32,11 @@ impl Broker {
     pub(super) fn lost(&mut self, id: ConnId, end: End, now: Now) {
         self.now = now;
         self.end(id, end);
+    }
+
+    /// Whether what an ended connection's peer still sends is read, so that it hears our last word.
+    pub(super) fn lingers(&self, id: ConnId) -> bool {
+        self.conns.get(id).is_some_and(|conn| conn.end.is_some_and(End::cuts_short) && self.now.mono < conn.opened)
     }
 
     /// Its socket is closed: forget it.

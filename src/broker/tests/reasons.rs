@@ -40,7 +40,8 @@ fn a_5_0_client_is_told_why_its_connection_ends_and_others_are_not() {
         ("a second CONNECT", Says(connect("c", true, 0, None)), Some(0x82)),
         ("AUTH out of place", Says(packet(0xf0, &[&[0x19], &[4, 0x15, 0, 1, b'm']])), Some(0x82)),
         ("too large", Says(vec![0x30, 0xff, 0xff, 0xff, 0x7f]), Some(0x95)),
-        ("an alias that was not said", Says(packet(0x30, &[&[0, 0], &[3, 0x23, 0, 1]])), Some(0x94)),
+        ("an alias that was not said", Says(packet(0x30, &[&[0, 0], &[3, 0x23, 0, 1]])), Some(0x82)),
+        ("an alias above the maximum", Says(packet(0x30, &[&[0, 0], &[3, 0x23, 1, 0]])), Some(0x94)),
         ("a wildcard in a topic", Says(publish5(0x30, "a/+", 0, &[], "")), Some(0x90)),
         ("no room for its packet", Ends(End::Unfinished), Some(0x97)),
         ("silence", Silence, Some(0x8d)),
@@ -67,6 +68,7 @@ fn a_5_0_client_is_told_why_its_connection_ends_and_others_are_not() {
 fn a_refused_connect_gets_connack_alone() {
     for (name, sent, restricted, want) in [
         ("a later version", packet(0x10, &[&string("MQTT"), &[6, 2], &[0, 0], &[0], &string("c")]), false, "CONNACK 132"),
+        ("a flag of the header", packet(0x11, &[&string("MQTT"), &[5, 2], &[0, 0], &[0], &string("c")]), false, "CONNACK 129"),
         ("a reserved flag", packet(0x10, &[&string("MQTT"), &[5, 3], &[0, 0], &[0], &string("c")]), false, "CONNACK 129"),
         ("a method that is not known", connect5("c", true, 0, &[0x15, 0, 1, b'm']), false, "CONNACK 140"),
         ("a long client id", connect5(&"x".repeat(1_025), true, 0, &[]), false, "CONNACK 133"),
