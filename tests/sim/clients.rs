@@ -349,7 +349,10 @@ impl World {
         self.unsecured.clear();
         self.sparing.clear();
         (self.ledger, self.start) = open(&mut self.disk, self.now, &mut self.random);
-        let restored = self.ledger.effects(self.now).restored;
+        let Effects { restored, job, .. } = self.ledger.effects(self.now);
+        if let Some(job) = job {
+            self.start_job(job);
+        }
         self.count.restored += restored.iter().map(Vec::len).sum::<usize>() as u64;
         let wrong = self.history.restart(restored.into_iter().flatten());
         self.count.wrong.extend(wrong.into_iter().map(|wrong| format!("SEED={}: {wrong}", self.seed)));
