@@ -10,6 +10,7 @@ use tidegate::clock;
 use tidegate::model::{Body, Message, Origin, OutboxToBroker, QoS, Sample, Start, Topic, Value, Wall};
 
 use crate::harness::broker::{LocalBroker, options};
+use crate::harness::gateway::Site;
 use crate::harness::raw::{Raw, publish as publish_packet};
 use crate::harness::{python, report, wait_until};
 
@@ -61,29 +62,76 @@ fn a_reading_is_text_to_a_client_and_retained_for_the_next() {
     assert_eq!(seen.trim_end(), r#"1 {"v":230.5,"u":"V","q":"good","t":"1970-01-01T00:00:00.000Z"}"#);
 }
 
-/// The cases are in the peer; each prints a line, and it fails by an exception.
 #[test]
 fn paho_finds_sessions_wills_wildcards_and_take_over_as_the_standard_says() {
-    let broker = LocalBroker::start(options(&[]));
-    let output = python::peer("broker_cases.py").arg(broker.port().to_string()).output().expect("python starts");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
-    report(&format!("broker_clients: paho-mqtt passed {} cases", said.lines().count()));
-    assert!(said.lines().count() >= 12, "{said}");
+    paho("broker_cases.py", 12);
 }
 
 #[test]
-fn mosquittos_clients_of_every_version_are_served() {
-    let broker = LocalBroker::start(options(&[]));
+fn paho_finds_5_0_and_qos_2_as_the_standards_say() {
+    paho("broker_cases_5.py", 17);
+}
+
+/// The cases are in the peer; each prints a line, and it fails by an exception.
+fn paho(peer: &str, cases: usize) {
+    let site = Site::new("");
+    let _gateway = site.start();
+    let output = python::peer(peer).arg(site.port.to_string()).output().expect("python starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    report(&format!("broker_clients: paho-mqtt passed {} cases of {peer}", said.lines().count()));
+    assert!(said.lines().count() >= cases, "{said}");
+}
+
+/// What mosquitto_sub says of a message: topic, body, QoS, RETAIN, and the properties that mosquitto_pub set.
+#[test]
+fn mosquittos_clients_speak_every_version_at_every_qos() {
+    let site = Site::new("");
+    let _gateway = site.start();
     for version in ["mqttv31", "mqttv311", "mqttv5"] {
         for qos in ["0", "1", "2"] {
-            let body = format!("{version} {qos}");
-            publish(broker.port(), &["-V", version, "-t", "a", "-m", &body, "-q", qos, "-r"]);
-            let seen = subscribed(broker.port(), &["-V", version, "-t", "a", "-q", qos, "-C", "1", "-W", "10", "-F", "%p %q"]);
-            assert_eq!(seen.trim_end(), format!("{body} {qos}"));
+            let topic = format!("{version}/{qos}");
+            publish(site.port, &["-V", version, "-q", qos, "-r", "-t", &topic, "-m", "hello"]);
+            for (subscribed, granted) in [("0", "0"), ("2", qos)] {
+                let seen = subscribed_to(site.port, version, subscribed, &topic, "%t %p %q %r");
+                assert_eq!(seen, format!("{topic} hello {granted} 1"), "{version}, {qos}, {subscribed}");
+            }
         }
     }
-    assert_eq!(broker.status().protocol_errors, 0);
+}
+
+#[test]
+fn mosquittos_clients_hand_properties_on() {
+    let site = Site::new("");
+    let _gateway = site.start();
+    let set =
+        ["content-type text", "payload-format-indicator 1", "response-topic a/b", "correlation-data c", "message-expiry-interval 100"];
+    let mut args = vec!["-V", "mqttv5", "-q", "1", "-r", "-t", "p", "-m", "hello", "-D", "publish", "user-property", "k 1", "v 1"];
+    for (name, value) in set.iter().filter_map(|pair| pair.split_once(' ')) {
+        args.extend(["-D", "publish", name, value]);
+    }
+    args.extend(["-D", "publish", "user-property", "a", "2"]);
+    publish(site.port, &args);
+    let seen = subscribed_to(site.port, "mqttv5", "1", "p", "%p %C %F %R %D %P");
+    assert_eq!(seen, "hello text 1 a/b c k 1:v 1 a:2");
+    let left = subscribed_to(site.port, "mqttv5", "1", "p", "%E");
+    assert!((90..=100).contains(&left.parse::<u32>().expect("seconds")), "{left}");
+    // Aliases that mosquitto_pub -l uses for each line after the first.
+    let aliased = Command::new("sh")
+        .arg("-c")
+        .arg(format!(
+            "printf '1\n2\n3\n' | mosquitto_pub -h 127.0.0.1 -p {} -V mqttv5 -q 1 -t al -l -D publish topic-alias 1 && \
+             printf 'last\n' | mosquitto_pub -h 127.0.0.1 -p {} -V mqttv5 -q 1 -r -t al -s",
+            site.port, site.port
+        ))
+        .status()
+        .expect("a shell");
+    assert!(aliased.success());
+    assert_eq!(subscribed_to(site.port, "mqttv5", "1", "al", "%p"), "last");
+}
+
+fn subscribed_to(port: u16, version: &str, qos: &str, topic: &str, format: &str) -> String {
+    subscribed(port, &["-V", version, "-q", qos, "-t", topic, "-C", "1", "-W", "10", "-F", format]).trim_end().to_owned()
 }
 
 /// 3.1.1 has no way to say more than CONNACK's code, so the client must not be left waiting behind it.
