@@ -1,6 +1,6 @@
 //! Shared subscriptions (5.0, 4.8.2).
 
-use crate::harness::script::check;
+use crate::harness::script::{Row, check};
 
 /// Two members of a group, each with its own QoS.
 const MEMBERS: &str = "m > connect 5 id=~m clean=0 session-expiry=60
@@ -10,7 +10,7 @@ const MEMBERS: &str = "m > connect 5 id=~m clean=0 session-expiry=60
                        p > connect 5
                        p < connack 0\n";
 
-fn check_members(rows: &[(&str, &str)]) {
+fn check_members(rows: &[Row]) {
     let rows: Vec<_> = rows.iter().map(|(name, script)| (*name, format!("{MEMBERS}{script}"))).collect();
     check(&rows.iter().map(|(name, script)| (*name, script.as_str())).collect::<Vec<_>>());
 }
@@ -45,7 +45,6 @@ fn a_share_has_a_name_and_a_filter() {
 }
 
 #[test]
-#[ignore = "the broker is not there yet"]
 fn each_message_goes_to_one_member_at_its_qos() {
     check_members(&[
         (
@@ -105,7 +104,6 @@ fn each_message_goes_to_one_member_at_its_qos() {
 }
 
 #[test]
-#[ignore = "the broker is not there yet"]
 fn members_get_no_retained_messages_for_subscribing() {
     check_members(&[(
         "retained before",
@@ -126,7 +124,6 @@ fn members_get_no_retained_messages_for_subscribing() {
 }
 
 #[test]
-#[ignore = "the broker is not there yet"]
 fn a_member_that_is_away_is_passed_over_while_another_is_there() {
     check_members(&[
         (
@@ -165,13 +162,10 @@ fn a_member_that_is_away_is_passed_over_while_another_is_there() {
     ]);
 }
 
-#[test]
-#[ignore = "the broker is not there yet"]
-fn what_a_member_has_not_finished_goes_as_the_standard_says() {
-    check_members(&[
-        (
-            "QoS 1 unacknowledged, its session ended: to another",
-            "not mosquitto: it drops it
+const UNFINISHED: &[Row] = &[
+    (
+        "QoS 1 unacknowledged, its session ended: to another",
+        "not mosquitto: it drops it
              p > publish q1 #1 ~/t x
              p < puback #1
              m < publish q1 #x ~/t \"x\"
@@ -183,10 +177,10 @@ fn what_a_member_has_not_finished_goes_as_the_standard_says() {
              m < closed
              n < publish q1 * ~/t \"x\"
              n < nothing",
-        ),
-        (
-            "QoS 2 sent: finished with that client",
-            "p > publish q2 #1 ~/t x
+    ),
+    (
+        "QoS 2 sent: finished with that client",
+        "p > publish q2 #1 ~/t x
              p < pubrec #1
              p > pubrel #1
              p < pubcomp #1
@@ -206,10 +200,10 @@ fn what_a_member_has_not_finished_goes_as_the_standard_says() {
              m > pubcomp #x
              m < nothing
              n < nothing",
-        ),
-        (
-            "QoS 2 sent, its session ended: to nobody",
-            "p > publish q2 #1 ~/t x
+    ),
+    (
+        "QoS 2 sent, its session ended: to nobody",
+        "p > publish q2 #1 ~/t x
              p < pubrec #1
              p > pubrel #1
              p < pubcomp #1
@@ -222,10 +216,10 @@ fn what_a_member_has_not_finished_goes_as_the_standard_says() {
              m < closed
              wait 300
              n < nothing",
-        ),
-        (
-            "refused by PUBACK or PUBREC: to nobody",
-            "n > connect 5
+    ),
+    (
+        "refused by PUBACK or PUBREC: to nobody",
+        "n > connect 5
              n < connack 0
              p > publish q1 #1 ~/t x
              p < puback #1
@@ -247,6 +241,10 @@ fn what_a_member_has_not_finished_goes_as_the_standard_says() {
              m > pubrec #y 0x83
              m < nothing
              n < nothing",
-        ),
-    ]);
+    ),
+];
+
+#[test]
+fn what_a_member_has_not_finished_goes_as_the_standard_says() {
+    check_members(UNFINISHED);
 }

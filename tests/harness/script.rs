@@ -13,7 +13,7 @@
 //! ```
 //! `~` is another topic level in each row, so that rows do not see each other's messages, and so is the client identifier of a `connect` without
 //! `id=`. In what is expected `*` stands for any word, `name=lo..hi` for a number, and `#a` for an identifier that is called `a` from then on.
-//! A CONNACK may have more properties than are named, any packet a reason string, an acknowledgement may say that nobody subscribes (0x10);
+//! `retain?`: with RETAIN or without. A CONNACK may have more properties than are named, any packet a reason string, an acknowledgement may say that nobody subscribes (0x10);
 //! `exactly` as the last word forbids it.
 //!
 //! The same rows run against Debian's Mosquitto by `PEER=mosquitto`: what two brokers agree on is hardly a mistake of the test.
@@ -190,6 +190,12 @@ trait Fits {
 
 impl Fits for Ids {
     fn fits(&mut self, expected: &[String], got: &[String]) -> bool {
+        if let Some(at) = expected.iter().position(|word| word == "retain?") {
+            let (mut with, mut without) = (expected.to_vec(), expected.to_vec());
+            "retain".clone_into(&mut with[at]);
+            without.remove(at);
+            return self.fits(&with, got) || self.fits(&without, got);
+        }
         let exactly = expected.last().is_some_and(|word| word == "exactly");
         let expected = &expected[..expected.len() - usize::from(exactly)];
         let (named, plain): (Vec<String>, Vec<String>) = expected.iter().cloned().partition(|word| property(word).is_some());
