@@ -50,10 +50,11 @@ fn every_test_that_is_named_exists_and_runs() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
-/// `file::function` in `tests/`: a test, and not one that is ignored.
+/// `file::function` in `tests/`, or with a path in `src/`: a test, and not one that is ignored.
 fn exists(test: &str) -> bool {
     let Some((file, function)) = test.split_once("::") else { return false };
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(file).with_extension("rs");
+    let folder = if file.starts_with("src/") { "" } else { "tests" };
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join(file).with_extension("rs");
     let Ok(text) = std::fs::read_to_string(path) else { return false };
     let Some(at) = text.find(&format!("\nfn {function}()")) else { return false };
     text[..at].ends_with("#[test]")
