@@ -9,6 +9,9 @@
 //! | `qos2-early` | the outbox calls what a session is owed at QoS 2, with its packet id, secured before its commit |
 //! | `keep-eventloop` | the bridge keeps rumqttc's event loop over an error instead of throwing it away |
 //! | `ack-at-once` | the broker acknowledges a publish without waiting for those before it on its connection |
+//! | `drop-queued` | the broker forgets one in four of the messages that wait for a client |
+//! | `dup-id` | the broker sends messages under the packet id of one that is in flight |
+//! | `forget-received` | the broker forgets the packet ids of QoS 2 messages that it has taken |
 //! | `no-nonce` | every start draws nonce 0 |
 //! | `no-budget` | the broker applies all input that it has read in one turn |
 //! | `hang:PART` | the part's loop stops for ever; PART as in [`crate::stats::Heartbeat::part`], or its part before the colon |

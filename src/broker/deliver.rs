@@ -128,7 +128,11 @@ impl Broker {
         }
         let qos = portion.qos.min(letter.qos);
         let qos = if delivery.volatile && session.durable.is_some() { QoS::AtMostOnce } else { qos };
-        let stored_for = session.durable.filter(|_| qos != QoS::AtMostOnce);
+        // The store owes a session a message once (outbox.md 2). What comes to it by a shared subscription, too, is kept in memory alone, and
+        // at QoS 1: a packet id of QoS 2 that is not in the store would be given again after a restart.
+        let second = portion.group.is_some() && delivery.due.iter().any(|due| Some(due.session) == session.durable);
+        let qos = if second { qos.min(QoS::AtLeastOnce) } else { qos };
+        let stored_for = session.durable.filter(|_| qos != QoS::AtMostOnce && !second);
         if delivery.gated && delivery.late == stored_for.is_some() {
             return;
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::output::{Budget, RECEIVER_OVERHEAD, Stored};
 use super::shared::GroupId;
+use crate::faults;
 use crate::model::{EntryId, QoS};
 
 /// The bit of a PUBLISH that is sent again.
@@ -61,6 +62,8 @@ pub(super) struct Inflight {
     sent: VecDeque<Sent>,
     /// Of the messages that are kept to be sent again.
     bytes: usize,
+    /// Some were not sent again yet, because the client takes fewer at a time than it did.
+    pub(super) held_back: bool,
     /// Ids from before a restart are among them, which need not stand in turn.
     restored: bool,
 }
@@ -72,6 +75,10 @@ impl Inflight {
 
     pub(super) fn len(&self) -> usize {
         self.sent.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Sent> {
+        self.sent.iter()
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Sent> {
@@ -91,6 +98,10 @@ impl Inflight {
         let mut id = self.last_id.checked_add(1).unwrap_or(1);
         while self.restored && self.sent.iter().any(|s| s.packet_id == id) {
             id = id.checked_add(1).unwrap_or(1);
+        }
+        if faults::active("dup-id") {
+            id = self.sent.front().map_or(id, |sent| sent.packet_id);
+            return Some(id);
         }
         // Ids are given in turn, so those in flight stand in turn, too: whoever has the next one is the oldest, and so on.
         for sent in &self.sent {

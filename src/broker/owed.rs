@@ -163,6 +163,15 @@ impl Owed {
         by_place && (first >= self.base || self.old.range(first..=last).next().is_none())
     }
 
+    /// When what `counter` stands for is secured, `conn` is woken instead of who was first to wait: that connection is over.
+    pub(super) fn wake_instead(&mut self, counter: u64, conn: ConnId) {
+        let place = self.place(counter);
+        let slot = place.and_then(|at| self.recent.get_mut(at)).or_else(|| self.old.get_mut(&counter));
+        if let Some(slot) = slot.filter(|slot| slot.cost > 0) {
+            slot.waits = Some(conn);
+        }
+    }
+
     fn place(&self, counter: u64) -> Option<usize> {
         usize::try_from(counter.checked_sub(self.base)?).ok()
     }

@@ -13,6 +13,7 @@ use super::destination::Destinations;
 use super::end::End;
 use super::id::{ConnId, SessionIndex};
 use super::letter::{Letter, Raw, Source};
+use super::replay::Told;
 use super::state::Broker;
 use super::subscriptions::Route;
 use crate::model::{Entry, EntryId, Message, Now, Origin, QoS, SessionId, StateChange, UpstreamSet};
@@ -68,6 +69,8 @@ impl Broker {
                 // It came before: it is acknowledged again, not delivered again [MQTT-4.3.3-11].
                 let in_use = version.is_5() && !publish.dup;
                 let reason = if in_use { Reason::PacketIdInUse } else { Reason::Success };
+                // Perhaps by an earlier connection, while its commit is still under way.
+                self.owed.wake_instead(counter, id);
                 self.acknowledge(from, &publish, reason, counter);
                 return Ok(Step::Done);
             }
@@ -227,7 +230,8 @@ impl Broker {
 
     /// The retained store and the outbox get what they are to keep. The id's counter, if one was given; 0: none.
     fn keep(&mut self, letter: &mut Letter<'_>, keep: Keep, delivery: &mut Delivery) -> u64 {
-        let retained = letter.retain && self.retain(letter, keep.retained);
+        let told = if letter.retain { self.retain(letter, keep.retained) } else { Told::default() };
+        let retained = told.by_entry;
         self.counters.owed += u64::from(!keep.owed.is_empty());
         let due = std::mem::take(&mut delivery.due);
         let counter = if !keep.owed.is_empty() || !due.is_empty() || retained {
@@ -254,6 +258,10 @@ impl Broker {
         } else {
             0
         };
+        if told.gone {
+            // After the entry: its receivers know it by the id that was next.
+            self.change(StateChange::RetainedGone(letter.topic.clone()), None);
+        }
         for done in delivery.dones.drain(..) {
             self.owed.done(done);
         }

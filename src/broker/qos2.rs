@@ -6,6 +6,7 @@ use super::end::End;
 use super::id::{ConnId, SessionIndex};
 use super::inflight::{DUP, Stage};
 use super::state::Broker;
+use crate::faults;
 use crate::model::{DoneHow, Due, DueState, EntryId, QoS, SessionId, StateChange};
 use crate::mqtt::{Reason, encode, kind};
 
@@ -22,7 +23,15 @@ impl Received {
         self.0.as_ref().map_or(0, |ids| ids.len())
     }
 
+    #[cfg(any(test, feature = "fuzz"))]
+    pub(super) fn ids(&self) -> std::collections::BTreeSet<u16> {
+        self.0.iter().flat_map(|ids| ids.keys().copied()).collect()
+    }
+
     pub(super) fn get(&self, packet_id: u16) -> Option<u64> {
+        if faults::active("forget-received") {
+            return None;
+        }
         self.0.as_ref()?.get(&packet_id).copied()
     }
 
@@ -114,8 +123,12 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(index) else { return };
         let Some(sent) = session.inflight.remove(packet_id, &self.budget) else { return };
         let more = !session.queue.is_empty();
+        let held_back = session.inflight.held_back;
         if let Some(session) = session.durable.filter(|_| sent.entry != EntryId::ZERO) {
             self.done(session, sent.entry, DoneHow::Acknowledged);
+        }
+        if held_back {
+            self.send_unwritten(id, index);
         }
         if self.conns.get(id).is_some_and(|conn| more || !conn.replays.is_empty() || conn.slow.is_slow()) {
             self.refill(id, now);
@@ -158,17 +171,26 @@ impl Broker {
     fn send_unwritten(&mut self, id: ConnId, index: SessionIndex) {
         let now = self.now.mono;
         let (Some(conn), Some(session)) = (self.conns.get_mut(id), self.sessions.get_mut(index)) else { return };
-        let mut dropped = Vec::new();
+        let (mut dropped, mut held_back) = (Vec::new(), false);
+        // A client that came back may take fewer at a time than it did before [MQTT-3.3.4-9].
+        let counts = session.inflight.iter().filter(|s| s.written || s.stage == Stage::Release).count();
+        let mut room = usize::from(session.receive_maximum).saturating_sub(counts);
         for sent in session.inflight.iter_mut().filter(|s| s.wait == 0 && !s.written) {
+            if sent.stage != Stage::Release && room == 0 {
+                held_back = true;
+                continue;
+            }
             if sent.stage == Stage::Release {
                 sent.written = true;
                 conn.out.push(encode::acknowledgement(kind::PUBREL, conn.version, sent.packet_id, Reason::Success).as_bytes());
             } else if conn.push_sent(sent, now) {
+                room -= 1;
                 self.counters.delivered += 1;
             } else {
                 dropped.push(sent.packet_id);
             }
         }
+        session.inflight.held_back = held_back;
         self.mark_dirty(id);
         for packet_id in dropped {
             self.finish(id, index, packet_id);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::output::{Budget, RECEIVER_OVERHEAD, Stored};
 use super::shared::GroupId;
+use crate::faults;
 use crate::model::{EntryId, QoS};
 
 #[derive(Debug)]
@@ -50,6 +51,11 @@ impl Queue {
         self.waiting.is_empty()
     }
 
+    #[cfg(any(test, feature = "fuzz"))]
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Waiting> {
+        self.waiting.iter()
+    }
+
     pub(super) fn front(&self) -> Option<&Waiting> {
         self.waiting.front()
     }
@@ -71,6 +77,9 @@ impl Queue {
         }
         if dropped.len() == before && budget.used() > limits.output && self.waiting.is_empty() {
             dropped.push(waiting.entry);
+            return;
+        }
+        if faults::active("drop-queued") && self.waiting.len() % 4 == 3 {
             return;
         }
         self.restore(waiting, budget);

@@ -21,24 +21,27 @@ const FLUSH: usize = 256;
 /// First byte of a PUBLISH with RETAIN at QoS 0: it answers a new subscription [MQTT-3.3.1-8].
 const RETAINED: u8 = 0x31;
 
+/// What the store is to hear of a retained message.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Told {
+    /// Its entry says it.
+    pub(super) by_entry: bool,
+    /// That the topic's row goes.
+    pub(super) gone: bool,
+}
+
 impl Broker {
-    /// Keeps a message as its topic's last, or takes that away [MQTT-3.3.1-10]. `promised`: its publisher waits until the store has it. True:
-    /// its entry is to tell the store.
-    pub(super) fn retain(&mut self, letter: &mut Letter<'_>, promised: bool) -> bool {
+    /// Keeps a message as its topic's last, or takes that away [MQTT-3.3.1-10]. `promised`: its publisher waits until the store has it.
+    pub(super) fn retain(&mut self, letter: &mut Letter<'_>, promised: bool) -> Told {
         if letter.is_empty() {
-            if self.retained.clear(letter.topic) && !promised {
-                self.change(StateChange::RetainedGone(letter.topic.clone()), None);
-            }
-            return promised;
+            let gone = self.retained.clear(letter.topic) && !promised;
+            return Told { by_entry: promised, gone };
         }
         let body = letter.kept_body(&self.budget);
         let properties = bytes::Bytes::copy_from_slice(letter.properties);
         let (topic, qos, expires) = (letter.topic.clone(), letter.qos, letter.expires);
         let outcome = self.retained.set(RetainedMessage { topic, body, qos, properties, expires }, promised);
-        if outcome.forget {
-            self.change(StateChange::RetainedGone(letter.topic.clone()), None);
-        }
-        promised && outcome.kept
+        Told { by_entry: promised && outcome.kept, gone: outcome.forget }
     }
 
     /// A slice of what brings the store up to date with readings and QoS 0, while that is going on; true if there is more that can be done now.

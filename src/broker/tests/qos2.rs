@@ -246,3 +246,48 @@ fn a_packet_larger_than_its_receiver_takes_is_dropped_and_costs_no_place() {
     bench.send(sub, &ack5(4, 2, 0x80));
     assert_eq!(bench.raw(sub), publish5(0x32, "a", 3, &[], "z"), "a refusal frees the place, too");
 }
+
+/// What is sent again counts against what the client takes at a time now (5.0, 4.9).
+#[test]
+fn a_client_that_comes_back_for_fewer_at_a_time_gets_fewer() {
+    let mut bench = Bench::new(&[]);
+    let client = bench.open(false);
+    bench.send(client, &[connect5("c", false, 100, &[]), subscribe5(1, 0, &[("a", 1)])].concat());
+    bench.take(client);
+    let publisher = bench.connect("p");
+    for id in 1..=3 {
+        bench.send(publisher, &publish("a", "x", id, false));
+    }
+    assert_eq!(bench.take(client).len(), 3);
+    bench.cut(client);
+    let again = bench.open(false);
+    bench.send(again, &connect5("c", false, 100, &[0x21, 0, 2]));
+    assert_eq!(bench.take(again).len(), 3, "CONNACK and two messages");
+    for (id, want) in [(1, 1), (2, 0), (3, 0)] {
+        bench.send(again, &ack(kind::PUBACK, id));
+        assert_eq!(bench.take(again).len(), want, "after PUBACK {id}");
+    }
+}
+
+/// The connection that sent it first is over before the commit; its client sends it again on the next one.
+#[test]
+fn a_message_that_is_sent_again_before_its_commit_is_acknowledged_after_it() {
+    let mut bench = Bench::new(&[]);
+    bench.connect_as("c", false);
+    let first = bench.connect_as("c", false).0;
+    bench.commit();
+    let message = packet(0x34, &[&string("a"), &[0, 1], b"x"]);
+    bench.sent.entry(first).or_default().extend_from_slice(&message);
+    bench.turn(first);
+    bench.cut(first);
+    let again = bench.open(false);
+    bench
+        .sent
+        .entry(again)
+        .or_default()
+        .extend_from_slice(&[connect("c", false, 0, None), packet(0x3c, &[&string("a"), &[0, 1], b"x"])].concat());
+    bench.turn(again);
+    assert_eq!(bench.take(again), ["CONNACK 0 present"]);
+    bench.commit();
+    assert_eq!(bench.take(again), ["PUBREC 1"]);
+}
