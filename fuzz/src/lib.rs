@@ -8,9 +8,21 @@
 // The checks name the gateway's parts as its own tests do, which replay the corpus, too.
 extern crate self as tidegate;
 
+#[path = "../../src/broker/mod.rs"]
+pub mod broker;
+#[path = "../../src/clock.rs"]
+pub mod clock;
+#[path = "../../src/faults.rs"]
+pub mod faults;
 #[path = "../../src/model/mod.rs"]
 pub mod model;
 #[path = "../../src/mqtt/mod.rs"]
 pub mod mqtt;
+// Of it the broker needs how a reading is written.
+#[path = "../../src/normalize/json.rs"]
+pub mod normalize;
+#[path = "../../src/stats.rs"]
+pub mod stats;
 
+pub mod apply;
 pub mod codec;

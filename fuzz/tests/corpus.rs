@@ -16,3 +16,8 @@ fn replay(target: &str, check: fn(&[u8])) {
 fn the_codec_takes_its_corpus() {
     replay("codec", tidegate_fuzz::codec::check);
 }
+
+#[test]
+fn the_broker_takes_its_corpus() {
+    replay("apply", tidegate_fuzz::apply::check);
+}

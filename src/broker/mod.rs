@@ -33,6 +33,8 @@ mod dirty;
 mod end;
 mod flow;
 mod flusher;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod id;
 mod inflight;
 mod left;

@@ -191,6 +191,27 @@ impl Out {
         }
     }
 
+    #[cfg(any(test, feature = "fuzz"))]
+    /// What waits, without the first `skip` bytes.
+    pub(super) fn tail(&self, skip: usize) -> Vec<u8> {
+        let mut all = Vec::with_capacity(self.waiting);
+        let mut at = self.head;
+        for splice in &self.splices {
+            all.extend_from_slice(self.bytes.get(at..splice.at).unwrap_or_default());
+            all.extend_from_slice(splice.stored.body.get(splice.written..).unwrap_or_default());
+            at = splice.at;
+        }
+        all.extend_from_slice(self.bytes.get(at..).unwrap_or_default());
+        all.split_off(skip.min(all.len()))
+    }
+
+    #[cfg(any(test, feature = "fuzz"))]
+    /// Bytes that it holds by itself; shared messages go to `shared`.
+    pub(super) fn held(&self, shared: &mut impl FnMut(&Rc<Stored>)) -> usize {
+        self.splices.iter().for_each(|splice| shared(&splice.stored));
+        self.bytes.len() - self.head + self.splices.len() * RECEIVER_OVERHEAD
+    }
+
     fn share(&mut self, stored: &Rc<Stored>) {
         self.waiting += stored.body.len();
         self.budget.add(RECEIVER_OVERHEAD);

@@ -86,6 +86,15 @@ impl Groups {
         self.members
     }
 
+    #[cfg(any(test, feature = "fuzz"))]
+    /// All members, each with its group's filter.
+    pub(super) fn all(&self, all: &mut Vec<(String, SessionIndex)>) {
+        for (name, id) in &self.by_name {
+            let members = self.groups.get(id).map(|group| &group.members[..]).unwrap_or_default();
+            all.extend(members.iter().map(|member| (name.to_string(), member.session)));
+        }
+    }
+
     pub(super) fn has_room(&self, filter: &TopicFilter) -> bool {
         match self.by_name.get(filter.as_str()) {
             Some(id) => self.groups.get(id).is_some_and(|group| group.members.len() < MEMBERS_MAX),

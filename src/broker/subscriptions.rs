@@ -169,6 +169,15 @@ impl Subscriptions {
         self.nodes + filter.split('/').count() <= NODES_MAX && self.bytes + filter.len() <= BYTES_MAX
     }
 
+    #[cfg(any(test, feature = "fuzz"))]
+    /// All that the tree holds: filters with their sessions.
+    pub(super) fn all(&self) -> Vec<(String, SessionIndex)> {
+        let mut all = Vec::new();
+        self.root.all("", &mut all);
+        self.groups.all(&mut all);
+        all
+    }
+
     /// Adds or replaces a subscription [MQTT-3.8.4-3]. True if it is new.
     pub(super) fn insert(&mut self, filter: &TopicFilter, sub: Sub) -> bool {
         self.generation += 1;
@@ -286,6 +295,17 @@ fn merge(subs: &[Sub]) -> Option<Receiver> {
 }
 
 impl Node {
+    #[cfg(any(test, feature = "fuzz"))]
+    fn all(&self, path: &str, all: &mut Vec<(String, SessionIndex)>) {
+        let under = |level: &str| if path.is_empty() { level.to_owned() } else { format!("{}/{level}", path.trim_start_matches('\0')) };
+        all.extend(self.here.iter().map(|sub| (path.trim_start_matches('\0').to_owned(), sub.session)));
+        all.extend(self.below.iter().map(|sub| (under("#"), sub.session)));
+        // A first level that is empty is told from no level.
+        let mark = |path: String| if path.starts_with('\0') { path } else { format!("\0{path}") };
+        self.children.iter().for_each(|(level, node)| node.all(&mark(under(level)), all));
+        self.plus.iter().for_each(|node| node.all(&mark(under("+")), all));
+    }
+
     /// Where the subscriptions to `filter` stand; `nodes` is raised by those that had to be made.
     fn subs_mut(&mut self, filter: &str, nodes: &mut usize) -> &mut Vec<Sub> {
         let mut node = self;
