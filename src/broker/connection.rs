@@ -250,14 +250,12 @@ impl Connection {
     }
 
     fn apply(&self, input: &[u8]) -> Applied {
-        let measured = input.len() >= MEASURED_INPUT;
-        let before = if measured { Some(clock::thread_cpu()) } else { None };
-        let mut broker = self.shell.broker.borrow_mut();
-        let applied = broker.apply(self.id, input, clock::now());
-        if let Some(before) = before {
-            broker.took(clock::thread_cpu().saturating_sub(before));
-        }
-        applied
+        // A CONNECT may resume a session with all that it has in flight; a replay has no input.
+        let measured = input.len() >= MEASURED_INPUT || {
+            let broker = self.shell.broker.borrow();
+            !broker.is_connected(self.id) || broker.wants_turn(self.id)
+        };
+        self.shell.turn(measured, || self.shell.broker.borrow_mut().apply(self.id, input, clock::now()))
     }
 
     fn end(&self, end: End) -> Turn {

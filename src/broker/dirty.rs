@@ -63,6 +63,10 @@ impl Broker {
         None
     }
 
+    pub(super) fn count_dirty(&self) -> usize {
+        self.dirty.answers.len() + self.dirty.deliveries.len()
+    }
+
     pub(super) fn has_dirty(&self) -> bool {
         !self.dirty.is_empty()
     }

@@ -14,6 +14,12 @@ use crate::clock;
 /// Sockets written in one poll, before others of the thread have their turn.
 const SOCKETS_A_POLL: usize = 64;
 
+/// Bytes written in one poll, the last write whole. Measured: 64 sockets that each take a megabyte hold the thread 20 ms.
+const BYTES_A_POLL: usize = 512 << 10;
+
+/// Polls that write fewer are too short to be measured.
+const SOCKETS_MEASURED: usize = 8;
+
 /// Writes for as long as the thread lives.
 pub(super) async fn run(shell: Rc<Shell>) {
     poll_fn(|cx| {
@@ -22,11 +28,16 @@ pub(super) async fn run(shell: Rc<Shell>) {
             *waker = Some(cx.waker().clone());
         }
         drop(waker);
-        for _ in 0..SOCKETS_A_POLL {
-            let next = shell.broker.borrow_mut().next_dirty();
-            let Some(id) = next else { break };
-            flush(&shell, id);
-        }
+        let many = shell.broker.borrow().count_dirty() >= SOCKETS_MEASURED;
+        shell.turn(many, || {
+            let (mut sockets, mut bytes) = (0, 0);
+            while sockets < SOCKETS_A_POLL && bytes < BYTES_A_POLL {
+                let next = shell.broker.borrow_mut().next_dirty();
+                let Some(id) = next else { break };
+                bytes += flush(&shell, id);
+                sockets += 1;
+            }
+        });
         shell.settle();
         Poll::<()>::Pending
     })
@@ -40,11 +51,11 @@ enum Wrote {
     Broken,
 }
 
-/// One write for one connection.
-pub(super) fn flush(shell: &Shell, id: ConnId) {
+/// One write for one connection; the bytes that were written.
+pub(super) fn flush(shell: &Shell, id: ConnId) -> usize {
     let wrote = {
         let broker = shell.broker.borrow();
-        let Some(out) = broker.output(id).filter(|out| out.waiting() > 0) else { return };
+        let Some(out) = broker.output(id).filter(|out| out.waiting() > 0) else { return 0 };
         let mut slices = [IoSlice::new(&[]); SLICES];
         let count = out.slices(&mut slices);
         shell.with_socket(id, |socket| {
@@ -67,6 +78,7 @@ pub(super) fn flush(shell: &Shell, id: ConnId) {
         Some(Wrote::Bytes(0)) | None => {}
         Some(Wrote::Bytes(n)) => {
             shell.broker.borrow_mut().written(id, n, clock::now());
+            return n;
         }
         Some(Wrote::Blocked) => {
             shell.wake(id);
@@ -77,4 +89,5 @@ pub(super) fn flush(shell: &Shell, id: ConnId) {
             broker.forget_output(id);
         }
     }
+    0
 }

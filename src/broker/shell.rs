@@ -13,6 +13,7 @@ use super::end::End;
 use super::id::ConnId;
 use super::socket::Socket;
 use super::state::Broker;
+use crate::clock;
 
 /// The thread's read buffer.
 const BUFFER: usize = 64 << 10;
@@ -68,6 +69,16 @@ impl Shell {
         self.broker.borrow_mut().gone(id);
     }
 
+    /// One turn of the thread: how long the longest took is kept. What is known to be short is not `measured`: that takes two system calls.
+    pub(super) fn turn<T>(&self, measured: bool, work: impl FnOnce() -> T) -> T {
+        let before = measured.then(clock::thread_cpu);
+        let result = work();
+        if let Some(before) = before {
+            self.broker.borrow_mut().took(clock::thread_cpu().saturating_sub(before));
+        }
+        result
+    }
+
     /// A connection's unfinished packet takes `now` bytes instead of `before`; what all take together.
     pub(super) fn count_unfinished(&self, before: usize, now: usize) -> usize {
         self.unfinished.set(self.unfinished.get().saturating_sub(before) + now);
@@ -115,7 +126,7 @@ impl Shell {
         for id in self.ids() {
             let held = self.broker.borrow().hold_of(id).is_some_and(|hold| hold != Hold::Slow);
             if held && self.with_socket(id, |socket| socket.is_hung_up()).unwrap_or(false) {
-                self.broker.borrow_mut().lost(id, End::Eof, crate::clock::now());
+                self.broker.borrow_mut().lost(id, End::Eof, clock::now());
             }
         }
         self.settle();

@@ -22,6 +22,9 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// Messages and events taken from a link in one turn.
 const BATCH: usize = 256;
 
+/// Fewer readings than this are too quickly applied to be measured.
+const READINGS_MEASURED: usize = 16;
+
 pub(super) async fn run(options: Options, mut links: Links) -> Result<BrokerStatus, Error> {
     let bound = listener::bind(&options.listeners).await?;
     let addresses: Vec<_> = bound.iter().filter_map(|(socket, _)| socket.local_addr().ok()).collect();
@@ -105,26 +108,26 @@ impl Turns {
     }
 
     fn apply_events(&mut self, shell: &Shell) {
-        let mut broker = shell.broker.borrow_mut();
         for event in self.events.drain(..) {
-            broker.outbox(event, clock::now());
+            shell.turn(true, || shell.broker.borrow_mut().outbox(event, clock::now()));
         }
     }
 
     /// What is due by itself.
     fn work(&mut self, shell: &Shell) {
         let now = clock::now();
-        let more = {
+        let sweeping = now.mono >= self.next_sweep;
+        let more = shell.turn(sweeping || self.readings.len() >= READINGS_MEASURED, || {
             let mut broker = shell.broker.borrow_mut();
             if broker.takes_readings() {
                 broker.inject(&mut self.readings, now);
             }
-            if now.mono >= self.next_sweep || broker.paused_until().is_some_and(|at| at <= now.mono) {
+            if sweeping || broker.paused_until().is_some_and(|at| at <= now.mono) {
                 broker.sweep(now);
             }
             broker.chores(now)
-        };
-        if now.mono >= self.next_sweep {
+        });
+        if sweeping {
             self.next_sweep = now.mono + SWEEP;
             shell.look_for_ends();
         }

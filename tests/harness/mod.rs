@@ -23,6 +23,7 @@ pub mod receiver;
 pub mod rig;
 pub mod script;
 pub mod wire;
+pub mod words;
 
 use std::io::Write as _;
 use std::path::Path;
