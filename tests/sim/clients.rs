@@ -185,7 +185,7 @@ impl World {
                 Action::Publish => self.publish(),
                 Action::Change => self.some_change(),
                 Action::Ack { life, client, connection, id } if self.is_there(life, client, connection) => {
-                    self.done(client, id, DoneHow::Acknowledged)
+                    self.done(client, id, DoneHow::Acknowledged);
                 }
                 Action::Recorded { life, client, connection, id } if self.is_there(life, client, connection) => self.recorded(client, id),
                 Action::UpAck { life, id } if life == self.life && self.up => self.up_ack(id),

@@ -8,6 +8,10 @@ use tidegate::outbox::job::Trouble;
 
 use super::gateway::{DEAD, Gateway, LIVE, MS, disks, due, due_exactly_once};
 
+const fn message(item: &Restored) -> Option<&RetainedMessage> {
+    if let Restored::Retained(message) = item { Some(message) } else { None }
+}
+
 impl Gateway {
     /// What each session was still owed at the start.
     fn was_owed(&self) -> Vec<(EntryId, SessionId, DueState)> {
@@ -34,7 +38,6 @@ impl Gateway {
     }
 
     fn retained(&self) -> Vec<&RetainedMessage> {
-        let message = |item| if let &Restored::Retained(ref message) = item { Some(message) } else { None };
         self.restored.iter().flatten().filter_map(message).collect()
     }
 
