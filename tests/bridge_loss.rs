@@ -57,6 +57,9 @@ fn arrived_in_order(upstream: &Upstream, count: usize) -> usize {
     numbers.len() - count
 }
 
+/// Most runs of a control until one shows a loss.
+const CONTROL_RUNS: usize = 5;
+
 #[test]
 fn entries_arrive_unchanged_and_in_order() {
     let upstream = Upstream::start();
@@ -135,19 +138,23 @@ fn cuts_in_mid_stream_lose_something_if_the_event_loop_is_kept() {
     if !has_faults("bridge_loss: cuts with the event loop kept") {
         return;
     }
-    let itself = std::env::current_exe().expect("this test");
     for test in ["cuts_in_mid_stream_lose_nothing", "cuts_in_mid_stream_lose_nothing_at_3_1_1_either"] {
-        let child = Command::new(&itself)
-            .args(["--exact", &format!("bridge_loss::{test}"), "--nocapture"])
-            .env("TIDEGATE_FAULT", "keep-eventloop")
-            .output()
-            .expect("this test starts");
-        let out = String::from_utf8_lossy(&child.stdout).into_owned();
-        let lost = out.lines().find_map(|line| line.split("lost: ").nth(1)?.trim().parse::<usize>().ok());
-        let lost = lost.unwrap_or_else(|| panic!("it says how many it lost:\n{out}\n{}", String::from_utf8_lossy(&child.stderr)));
-        report(&format!("bridge_loss: control, the event loop kept over errors, {test}: lost: {lost}"));
-        assert!(lost > 0, "the test cannot see a loss");
+        // Whether a cut meets something that the event loop forgets is a matter of moments.
+        let lost = (0..CONTROL_RUNS).map(|_| lost_with_the_event_loop_kept(test)).find(|lost| *lost > 0);
+        report(&format!("bridge_loss: control, the event loop kept over errors, {test}: lost: {lost:?}"));
+        assert!(lost.is_some(), "the test cannot see a loss");
     }
+}
+
+fn lost_with_the_event_loop_kept(test: &str) -> usize {
+    let child = Command::new(std::env::current_exe().expect("this test"))
+        .args(["--exact", &format!("bridge_loss::{test}"), "--nocapture"])
+        .env("TIDEGATE_FAULT", "keep-eventloop")
+        .output()
+        .expect("this test starts");
+    let out = String::from_utf8_lossy(&child.stdout).into_owned();
+    let lost = out.lines().find_map(|line| line.split("lost: ").nth(1)?.trim().parse::<usize>().ok());
+    lost.unwrap_or_else(|| panic!("it says how many it lost:\n{out}\n{}", String::from_utf8_lossy(&child.stderr)))
 }
 
 #[test]
