@@ -206,6 +206,7 @@ impl Broker {
             }
             (Some(id), 0) => {
                 session.durable = None;
+                session.ceased = next.counter();
                 self.durable -= 1;
                 self.change(StateChange::SessionEnded(id), None);
             }

@@ -31,6 +31,8 @@ pub(super) struct Delivery {
     pub(super) gated: bool,
     /// The part of a gated message that was put off.
     pub(super) late: bool,
+    /// Of that part: the counter of the packet id.
+    pub(super) counter: u64,
     /// Nothing of it is ever stored: sessions in the store get it at QoS 0, while their clients are there.
     pub(super) volatile: bool,
     /// Sessions from this serial on have no part in it.
@@ -50,6 +52,7 @@ impl Delivery {
             entry: EntryId::ZERO,
             gated: false,
             late: false,
+            counter: 0,
             volatile: false,
             before: u64::MAX,
             pause: None,
@@ -134,6 +137,10 @@ impl Broker {
         let qos = if second { qos.min(QoS::AtLeastOnce) } else { qos };
         let stored_for = session.durable.filter(|_| qos != QoS::AtMostOnce && !second);
         if delivery.gated && delivery.late == stored_for.is_some() {
+            return;
+        }
+        // When the message came the session was in the store: it has it.
+        if delivery.late && qos != QoS::AtMostOnce && session.ceased > delivery.counter {
             return;
         }
         let entry = if stored_for.is_some() { delivery.entry } else { EntryId::ZERO };
@@ -343,7 +350,7 @@ impl Broker {
             self.chosen = chosen;
             let scratch = std::mem::take(&mut self.scratch);
             let mut letter = Letter::of_stored(&stored, qos, retain, scratch);
-            let mut delivery = Delivery { gated: true, late: true, before, ..Delivery::of(publisher) };
+            let mut delivery = Delivery { gated: true, late: true, counter, before, ..Delivery::of(publisher) };
             self.deliver(&route, &mut letter, &mut delivery);
             self.scratch = letter.into_scratch();
         }

@@ -40,6 +40,8 @@ pub(super) struct Session {
     pub(super) inflight: Inflight,
     pub(super) queue: Queue,
     pub(super) received: Received,
+    /// Counter of the row by which it ceased to outlive its connection; 0: there is none.
+    pub(super) ceased: u64,
     /// When its client last answered, or was first sent something after it had answered all.
     pub(super) heard: Mono,
 }
@@ -62,6 +64,7 @@ impl Session {
             inflight: Inflight::default(),
             queue: Queue::default(),
             received: Received::default(),
+            ceased: 0,
             heard: Mono::ZERO,
         }
     }

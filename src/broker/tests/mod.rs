@@ -2,6 +2,7 @@
 
 mod acks;
 mod auth;
+mod crossings;
 mod life;
 mod mutations;
 mod pressure;
