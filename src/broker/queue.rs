@@ -51,7 +51,6 @@ impl Queue {
         self.waiting.is_empty()
     }
 
-    #[cfg(any(test, feature = "fuzz"))]
     pub(super) fn iter(&self) -> impl Iterator<Item = &Waiting> {
         self.waiting.iter()
     }

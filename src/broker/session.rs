@@ -8,7 +8,7 @@ use super::inflight::Inflight;
 use super::output::Budget;
 use super::qos2::Received;
 use super::queue::Queue;
-use crate::model::{Mono, SessionId, StoredSession, StoredWill, Subscription};
+use crate::model::{EntryId, Mono, SessionId, StoredSession, StoredWill, Subscription};
 
 /// A client that has left something unanswered for so long is not prompt: what it is sent next goes to the store at once (outbox.md 6).
 const PROMPT: Duration = Duration::from_millis(500);
@@ -81,6 +81,11 @@ impl Session {
     /// Whether the client is likely to acknowledge in time what it is sent now.
     pub(super) fn is_prompt(&self, now: Mono) -> bool {
         self.inflight.is_empty() || now.since(self.heard) < PROMPT
+    }
+
+    /// Whether it holds the message of this entry.
+    pub(super) fn has_entry(&self, entry: EntryId) -> bool {
+        entry != EntryId::ZERO && (self.inflight.iter().any(|sent| sent.entry == entry) || self.queue.iter().any(|one| one.entry == entry))
     }
 
     /// Gives back what the session holds of the budget, before it is dropped.

@@ -9,7 +9,7 @@ use foldhash::HashMap;
 use super::deliver::{Delivery, Portion};
 use super::flow::SLOW_AT;
 use super::id::SessionIndex;
-use super::inflight::{Sent, Stage};
+use super::inflight::{DUP, Sent, Stage};
 use super::letter::Letter;
 use super::queue::Waiting;
 use super::state::Broker;
@@ -254,8 +254,7 @@ impl Broker {
     pub(super) fn leave_groups(&mut self, index: SessionIndex) {
         let Some(session) = self.sessions.get_mut(index) else { return };
         let durable = session.durable;
-        // What was sent at QoS 2 may have been taken: it is finished with this client only.
-        let unanswered = session.inflight.take_unless(&self.budget, |sent| sent.group.is_none() || sent.stage != Stage::AtLeastOnce);
+        let unanswered = session.inflight.take_unless(&self.budget, |sent| sent.group.is_none() || sent.may_be_taken());
         let queued = session.queue.take_unless(&self.budget, |waiting| waiting.group.is_none());
         let shared = session.filters.iter().map(|s| &s.filter).filter(|f| f.as_str().starts_with("$share/"));
         for filter in shared {
@@ -287,8 +286,12 @@ impl Broker {
         let retain = waiting.retain && sub.retain_as_published;
         let identifiers = sub.identifier.map(|n| [n].into());
         let limits = self.queue_limits();
-        let Some(durable) = self.sessions.get(index).map(|s| s.durable) else { return };
-        let entry = match durable.filter(|_| qos != QoS::AtMostOnce) {
+        let Some(heir) = self.sessions.get(index) else { return };
+        let durable = heir.durable;
+        // The store owes a session a message once: as for a copy that comes to it twice at once.
+        let second = durable.is_some() && heir.has_entry(waiting.entry);
+        let qos = if second { qos.min(QoS::AtLeastOnce) } else { qos };
+        let entry = match durable.filter(|_| qos != QoS::AtMostOnce && !second) {
             Some(session) => {
                 let portion = Portion { session: index, qos, retain, identifiers: identifiers.as_ref(), group: Some(group) };
                 let due = portion.due(session, qos, DueState::Queued, false);
@@ -335,8 +338,20 @@ impl Broker {
     }
 }
 
-/// A message that was sent, to be sent to somebody else.
+impl Sent {
+    /// What was sent at QoS 2 may have been taken: it is finished with this client only (5.0, 4.8.2).
+    fn may_be_taken(&self) -> bool {
+        match self.stage {
+            Stage::AtLeastOnce => false,
+            Stage::ExactlyOnce => self.written || self.first & DUP != 0,
+            Stage::Release => true,
+        }
+    }
+}
+
+/// A message that was on its way, to be sent to somebody else.
 fn waiting_again(sent: Sent) -> Option<Waiting> {
     let retain = sent.first & 1 != 0;
-    Some(Waiting { message: sent.message?, qos: QoS::AtLeastOnce, retain, entry: sent.entry, identifiers: None, group: sent.group })
+    let qos = if sent.stage == Stage::AtLeastOnce { QoS::AtLeastOnce } else { QoS::ExactlyOnce };
+    Some(Waiting { message: sent.message?, qos, retain, entry: sent.entry, identifiers: None, group: sent.group })
 }

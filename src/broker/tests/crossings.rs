@@ -1,7 +1,7 @@
 //! What happens between a message and its commit: sessions that change or end meanwhile.
 
-use super::qos2::{publish2, say};
-use super::wire5::connect5;
+use super::qos2::{publish2, say, told};
+use super::wire5::{ack, connect5};
 use super::*;
 
 /// With a session in the store that takes `filter` at QoS 2.
@@ -27,4 +27,50 @@ fn a_session_that_ceases_to_outlive_its_connection_gets_a_gated_message_once() {
     let packets = bench.raw(second);
     let copies = packets.windows(3).filter(|bytes| bytes == b"\0\x01t").count();
     assert_eq!(copies, 1, "{packets:?}");
+}
+
+/// A QoS 2 message that waits for its row was never sent.
+#[test]
+fn what_a_member_was_not_sent_yet_goes_to_another() {
+    let mut bench = Bench::new(&[]);
+    let gone = durable(&mut bench, "gone", &["$share/g/t"]);
+    let publisher = bench.connect("pub");
+    say(&mut bench, publisher, &publish2("t", "x", 7, false));
+    let heir = durable_uncommitted(&mut bench, "heir", "$share/g/t");
+    let again = bench.open(false);
+    say(&mut bench, again, &connect("gone", true, 0, None));
+    bench.commit();
+    bench.commit();
+    assert_eq!(bench.take(gone), [""; 0]);
+    assert_eq!(bench.take(publisher), ["PUBREC 7"]);
+    let came = bench.take(heir);
+    assert_eq!(came.last().map(String::as_str), Some("t x q2 id1"), "{came:?}");
+}
+
+fn durable_uncommitted(bench: &mut Bench, client: &str, filter: &str) -> ConnId {
+    let id = bench.open(false);
+    say(bench, id, &[connect(client, false, 0, None), subscribe(1, &[(filter, 2)])].concat());
+    id
+}
+
+/// The row of what it is owed by its own subscription says which packet id that has.
+#[test]
+fn who_inherits_what_it_has_keeps_its_own_row() {
+    let mut bench = Bench::new(&[]);
+    let gone = durable(&mut bench, "gone", &["$share/g/t"]);
+    bench.cut(gone);
+    let publisher = bench.connect("pub");
+    // While it is the only member it is the one that is chosen.
+    bench.send(publisher, &publish("t", "1", 1, false));
+    let heir = durable(&mut bench, "heir", &["t"]);
+    bench.send(publisher, &publish2("t", "2", 2, false));
+    bench.send(heir, &subscribe(2, &[("$share/g/t", 2)]));
+    assert_eq!(bench.take(heir), ["t 2 q2 id1", "SUBACK 2 [2]"]);
+    told(&mut bench);
+    bench.connect_as("gone", true);
+    let rows: Vec<String> = told(&mut bench).into_iter().filter(|line| line.contains("due of")).collect();
+    assert_eq!(bench.take(heir), ["t 1 q1 id2", "t 2 q1 id3"]);
+    assert_eq!(rows, ["8: due of 3 queued"], "of the first message only");
+    bench.send(heir, &ack(5, 1));
+    bench.send(heir, &ack(7, 1));
 }
