@@ -253,7 +253,7 @@ fn a_full_session_queue_drops_with_a_loss_record_in_the_commit_that_removes_the_
         gateway.done(session, ids[0], DoneHow::Overflow);
         let never_stored = gateway.entry(|entry| entry.due.push(due(session, true)));
         gateway.done(session, never_stored, DoneHow::Overflow);
-        assert!(gateway.is_secured(never_stored));
+        assert!(!gateway.is_secured(never_stored), "after a kill nothing would tell that it was lost");
         assert_eq!(gateway.ledger.status(gateway.now).lost, 2);
         assert!(gateway.ledger.status(gateway.now).alarms.iter().any(|alarm| alarm.starts_with("2 messages were dropped")));
         // Killed before the commit: neither is dropped nor counted.
@@ -264,6 +264,37 @@ fn a_full_session_queue_drops_with_a_loss_record_in_the_commit_that_removes_the_
         let gateway = gateway.kill();
         assert_eq!(gateway.was_owed().iter().map(|(id, _, _)| *id).collect::<Vec<_>>(), ids[1..]);
         assert_eq!(gateway.ledger.status(gateway.now).lost, 1, "the count lasts");
+    }
+}
+
+/// Its publisher hears of it when the loss would be told after a kill, too.
+#[test]
+fn a_message_that_is_dropped_before_it_has_a_row_is_secured_with_its_loss_record() {
+    for writing in [false, true] {
+        for trouble in [None, Some(Trouble::Full), Some(Trouble::Broken)] {
+            for disk in disks() {
+                let mut gateway = Gateway::start(disk);
+                let session = gateway.session("away");
+                gateway.rest();
+                let id = gateway.entry(|entry| {
+                    entry.due.push(due(session, !writing));
+                    entry.owed.insert(UpstreamId(LIVE));
+                });
+                gateway.ack(id);
+                assert_eq!(gateway.commits(), writing);
+                gateway.done(session, id, DoneHow::Overflow);
+                assert!(gateway.commits() && !gateway.is_secured(id), "no record yet");
+                gateway.store(trouble);
+                if trouble != Some(Trouble::Broken) {
+                    gateway.rest();
+                    gateway.rest();
+                }
+                assert!(gateway.is_secured(id));
+                let lost = u64::from(trouble != Some(Trouble::Broken));
+                let gateway = gateway.kill();
+                assert_eq!((gateway.was_owed(), gateway.ledger.status(gateway.now).lost), (vec![], lost));
+            }
+        }
     }
 }
 

@@ -74,6 +74,8 @@ pub(super) struct Writing {
     pub changes: Vec<Change>,
     pub removed: Vec<(EntryId, SessionId)>,
     pub losses: Vec<Loss>,
+    /// What waits for the losses, as [`Ledger::loss_recorded`] wants it.
+    pub dropped: Vec<EntryId>,
     pub refusals: Vec<Refusal>,
     /// Queue, its new cursor, its progress as it was.
     pub cursors: Vec<(usize, EntryId, u64)>,

@@ -110,6 +110,8 @@ struct Held {
     refused: UpstreamSet,
     /// What sessions are owed of it and no row says yet.
     due: Vec<Due>,
+    /// Sessions whose full queue dropped it before a row said that they are owed it, and whose loss record is not committed.
+    dropped: usize,
     /// A change of what a session is owed of it wants a commit: it has to be in that one.
     forced: bool,
     place: Place,
@@ -120,7 +122,7 @@ struct Held {
 impl Held {
     fn is_settled(&self) -> bool {
         let by_commit = self.entry.received.is_some() || self.entry.retained;
-        self.owed.is_empty() && self.refused.is_empty() && self.due.is_empty() && !by_commit
+        self.owed.is_empty() && self.refused.is_empty() && self.due.is_empty() && self.dropped == 0 && !by_commit
     }
 }
 
@@ -269,7 +271,7 @@ impl Ledger {
         }
         due.iter().for_each(|due| self.sessions.owe(due.session, id));
         let early = faults::active("early-ack") || due.iter().any(|due| due.qos == QoS::ExactlyOnce) && faults::active("qos2-early");
-        let held = Held { entry, owed, refused: UpstreamSet::EMPTY, due, forced: false, place: Place::Waiting, waits: None };
+        let held = Held { entry, owed, refused: UpstreamSet::EMPTY, due, dropped: 0, forced: false, place: Place::Waiting, waits: None };
         self.unsecured.insert(id);
         if held.is_settled() || early {
             self.secure(id);

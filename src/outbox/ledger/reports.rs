@@ -58,6 +58,10 @@ impl Ledger {
         for refusal in writing.refusals {
             self.settle(refusal.upstream, refusal.letter.id, now.mono);
         }
+        // As are losses: an entry whose row is here may wait for one.
+        for id in writing.dropped {
+            self.loss_recorded(id);
+        }
         for row in writing.rows {
             self.row_committed(&row, now.mono);
         }
@@ -90,7 +94,7 @@ impl Ledger {
         }
         self.cached_bytes += cost;
         // The row settles those whose bit it carries; one who refused before it was written waits for its dead letter.
-        if refused.bits() & !mask.bits() == 0 {
+        if refused.bits() & !mask.bits() == 0 && held.dropped == 0 {
             self.secure(id);
         }
         for UpstreamId(upstream) in mask.iter() {
@@ -165,6 +169,11 @@ impl Ledger {
             let Some(held) = self.held.get_mut(&id) else { continue };
             held.place = Place::Waiting;
             self.check(id);
+        }
+        for id in writing.dropped {
+            if let Some(held) = self.held.get(&id) {
+                self.sessions.wait_for_loss(&held.entry);
+            }
         }
         self.sessions.take_back(writing.changes, writing.removed, writing.losses, now);
         self.refusals.splice(0..0, writing.refusals);

@@ -28,6 +28,9 @@ pub(super) struct Sessions {
     /// Rows of `due` to be deleted.
     removed: BTreeSet<(EntryId, SessionId)>,
     losses: BTreeMap<SessionId, Loss>,
+    /// Entries in memory that wait for these records, one each time, and since when a promise hangs on one.
+    dropped: Vec<EntryId>,
+    dropped_since: Option<Mono>,
     /// Since when there are some of these.
     unhurried_since: Option<Mono>,
     latency: Latency,
@@ -84,7 +87,7 @@ impl Sessions {
     }
 
     pub fn is_awaited(&self) -> bool {
-        self.awaited.is_some()
+        self.awaited.is_some() || self.dropped_since.is_some()
     }
 
     /// Entries that sessions are owed; one that several are owed counts for each.
@@ -95,8 +98,8 @@ impl Sessions {
     pub fn besides(&self, finishing: bool) -> Besides {
         let progress = (self.removed.len() + self.losses.len()) as u64;
         Besides {
-            others: self.changes.len(),
-            awaited: self.awaited,
+            others: self.changes.len() + self.dropped.len(),
+            awaited: earliest(self.awaited, self.dropped_since),
             quiet: self.quiet,
             progress: if finishing && progress > 0 { u64::MAX } else { progress },
             progress_since: self.unhurried_since,
@@ -139,6 +142,12 @@ impl Sessions {
     fn remove_row(&mut self, id: EntryId, session: SessionId, now: Mono) {
         self.removed.insert((id, session));
         self.unhurried_since.get_or_insert(now);
+    }
+
+    /// An entry without a row was dropped.
+    pub fn wait_for_loss(&mut self, entry: &Entry) {
+        self.dropped.push(entry.id);
+        self.dropped_since = earliest(self.dropped_since, entry.awaited.then_some(entry.accepted));
     }
 
     fn note_loss(&mut self, loss: Loss) {
@@ -207,6 +216,11 @@ impl Ledger {
                     prompt = Some(held.entry.accepted);
                 }
                 held.due.retain(|due| due.session != session);
+                if how == DoneHow::Overflow && self.disk.is_usable() {
+                    // After a kill nothing would tell of it: its promise waits for the record of the loss.
+                    held.dropped += 1;
+                    self.sessions.wait_for_loss(&held.entry);
+                }
                 // Its row is being written, or would be by a change that waits.
                 if held.place == Place::Writing || held.forced {
                     self.sessions.remove_row(id, session, now.mono);
@@ -260,6 +274,8 @@ impl Ledger {
         if sessions.changes.is_empty() {
             writing.removed = std::mem::take(&mut sessions.removed).into_iter().collect();
             writing.losses = std::mem::take(&mut sessions.losses).into_values().collect();
+            writing.dropped = std::mem::take(&mut sessions.dropped);
+            sessions.dropped_since = None;
             sessions.unhurried_since = None;
         }
         ids
@@ -270,6 +286,19 @@ impl Ledger {
         if let StateChange::SessionEnded(session) = change.what {
             self.session_is_gone(session);
         }
+    }
+
+    /// The loss of this entry to one session is in a commit.
+    pub(super) fn loss_recorded(&mut self, id: EntryId) {
+        let Some(held) = self.held.get_mut(&id) else { return };
+        held.dropped -= 1;
+        if held.place != Place::Stored {
+            return self.check(id);
+        }
+        if held.dropped == 0 {
+            self.secure(id);
+        }
+        self.forget_stored(id);
     }
 
     /// Settles what entries in memory were still waiting for of a session that has ended.
@@ -301,6 +330,10 @@ impl Ledger {
         (self.sessions.awaited, self.sessions.quiet, self.sessions.unhurried_since) = (None, None, None);
         self.sessions.removed.clear();
         self.sessions.losses.clear();
+        self.sessions.dropped_since = None;
+        for id in std::mem::take(&mut self.sessions.dropped) {
+            self.loss_recorded(id);
+        }
     }
 }
 

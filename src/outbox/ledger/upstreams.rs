@@ -136,7 +136,7 @@ impl Ledger {
     pub(super) fn forget_stored(&mut self, id: EntryId) {
         let Some(held) = self.held.get(&id).filter(|held| held.place == Place::Stored) else { return };
         let needed = held.owed.iter().any(|u| self.queues.get(usize::from(u.0)).is_some_and(|queue| queue.ready.contains(&id)));
-        if !needed {
+        if !needed && held.dropped == 0 {
             self.cached_bytes = self.cached_bytes.saturating_sub(held.entry.cost());
             self.held.remove(&id);
         }
