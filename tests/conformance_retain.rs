@@ -85,6 +85,39 @@ fn the_last_retained_message_meets_a_new_subscription() {
     check_versions("345", LAST_RETAINED);
 }
 
+/// [MQTT-3.3.1-6] of 3.1.1, [MQTT-3.3.1-9] of 5.0: what a subscription is to be sent, its session is to be sent, over several connections, too.
+#[test]
+fn retained_messages_go_on_where_a_connection_was_cut() {
+    let connect = "w > connect 5 id=~w clean=0 session-expiry=60 receive-max=1";
+    let script = format!(
+        "a > connect 5
+         a < connack 0
+         a > publish q1 retain #1 ~/1 1
+         a < puback #1
+         a > publish q1 retain #2 ~/2 2
+         a < puback #2
+         a > publish q1 retain #3 ~/3 3
+         a < puback #3
+         {connect}
+         w < connack 0
+         w > subscribe #1 ~/#=1
+         w | suback #1 1
+         w | publish q1 retain #x ~/1 \"1\"
+         w < nothing
+         w ! drop
+         {connect}
+         w < connack 0 present
+         w < publish q1 dup retain #x ~/1 \"1\"
+         w > puback #x
+         w < publish q1 retain #y ~/2 \"2\"
+         w > puback #y
+         w < publish q1 retain #z ~/3 \"3\"
+         w > puback #z
+         w < nothing"
+    );
+    check(&[("three, one at a time", &script)]);
+}
+
 #[test]
 fn an_established_subscription_sees_no_retain_flag() {
     check_versions(

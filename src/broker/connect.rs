@@ -150,6 +150,7 @@ impl Broker {
         conn.packet_max = properties.maximum_packet_size.map_or(u32::MAX, u32::from);
         conn.explains = properties.request_problem_information;
         conn.aliases_out = AliasesOut::new(properties.topic_alias_maximum);
+        conn.replays = std::mem::take(&mut session.replays);
         // [MQTT-3.1.2-22]
         conn.patience = Duration::from_millis(u64::from(self.limits.keep_alive(connect)) * 1_500);
         let restricted = conn.restricted;

@@ -1,6 +1,5 @@
 //! Connections and sessions from their beginning to their end: deadlines, expiry, what is left behind.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -53,7 +52,7 @@ impl Broker {
         conn.end = Some(end);
         conn.opened = self.now.mono + LINGER;
         let was_held = conn.hold.take().is_some();
-        conn.replays = VecDeque::new();
+        let replays = std::mem::take(&mut conn.replays);
         conn.say_end(end);
         let (peer, session, will) = (conn.peer, conn.session.take(), conn.will.take());
         if was_held {
@@ -72,8 +71,11 @@ impl Broker {
             End::TakenOver | End::Packet(crate::mqtt::Error::Version(_)) => tracing::info!(?client, %peer, "connection closed: {end}"),
             _ => tracing::debug!(?client, %peer, "connection closed: {end}"),
         }
-        if let Some(session) = session {
-            self.detach(session, end, will);
+        if let Some(index) = session {
+            if let Some(session) = self.sessions.get_mut(index) {
+                session.replays = replays;
+            }
+            self.detach(index, end, will);
         }
         self.mark_answered(id);
         self.wakes.push(id);

@@ -1,8 +1,10 @@
 //! A client's session: what it subscribed to, what is in flight to it and from it, what waits for it.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::conn::Replay;
 use super::id::ConnId;
 use super::inflight::Inflight;
 use super::output::Budget;
@@ -39,6 +41,8 @@ pub(super) struct Session {
     pub(super) filters: Vec<Subscription>,
     pub(super) inflight: Inflight,
     pub(super) queue: Queue,
+    /// Retained messages that its subscriptions are still to get; its connection has them while there is one.
+    pub(super) replays: VecDeque<Replay>,
     pub(super) received: Received,
     /// Counter of the row by which it ceased to outlive its connection; 0: there is none.
     pub(super) ceased: u64,
@@ -63,6 +67,7 @@ impl Session {
             filters: Vec::new(),
             inflight: Inflight::default(),
             queue: Queue::default(),
+            replays: VecDeque::new(),
             received: Received::default(),
             ceased: 0,
             heard: Mono::ZERO,

@@ -117,3 +117,33 @@ fn a_long_replay_leaves_room_for_the_clients_own_packets() {
     let answers = bench.take(sub);
     assert_eq!(answers.len(), turns + 2, "each ping is answered in its turn");
 }
+
+/// Its subscriptions were granted, so what they are owed does not end with a connection.
+#[test]
+fn a_replay_that_was_cut_off_goes_on_when_the_session_is_resumed() {
+    let mut bench = Bench::with(&[], Limits { receive_maximum: 1, ..quiet() });
+    for i in 0..3 {
+        bench.inject(&format!("r/{i}"), "v", true);
+    }
+    let (sub, _) = bench.connect_as("sub", false);
+    bench.send(sub, &subscribe(1, &[("r/+", 1)]));
+    assert_eq!(bench.take(sub), ["r/0 v q1 id1 retain", "SUBACK 1 [1]"]);
+    bench.cut(sub);
+    let (sub, _) = bench.connect_as("sub", false);
+    assert_eq!(bench.take(sub), ["r/0 v q1 id1 dup retain"]);
+    bench.send(sub, &puback(1));
+    bench.resume();
+    assert_eq!(bench.take(sub), ["r/1 v q1 id2 retain"]);
+    // Another connection takes over.
+    let (sub, _) = bench.connect_as("sub", false);
+    assert_eq!(bench.take(sub), ["r/1 v q1 id2 dup retain"]);
+    bench.send(sub, &puback(2));
+    bench.resume();
+    bench.send(sub, &puback(3));
+    assert_eq!(bench.take(sub), ["r/2 v q1 id3 retain"]);
+    bench.send(sub, &subscribe(2, &[("r/#", 1)]));
+    assert_eq!(bench.take(sub), ["r/0 v q1 id4 retain", "SUBACK 2 [1]"]);
+    bench.cut(sub);
+    let sub = bench.connect("sub");
+    assert_eq!(bench.take(sub), [""; 0], "a clean one begins anew");
+}
