@@ -89,7 +89,7 @@ impl Broker {
             if conn.hold.is_some() {
                 break Turn::Held;
             }
-            if conn.waiting_answers() >= usize::from(self.limits.receive_maximum) {
+            if conn.has_too_many_waiting(self.limits.receive_maximum.into()) {
                 self.hold(id, Hold::Acks);
                 break Turn::Held;
             }

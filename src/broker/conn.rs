@@ -112,9 +112,11 @@ impl Conn {
         self.out.push(packet);
     }
 
-    /// Answers that wait for a commit, as far as nothing else bounds them: a client of 5.0 is held to the receive maximum for its messages.
-    pub(super) fn waiting_answers(&self) -> usize {
-        self.answers.len() + if self.version.is_5() { 0 } else { self.acks.len() }
+    /// Whether as many answers as may, `max`, wait for a commit or for their turn: nothing more is parsed then. A client of 5.0 is held to the
+    /// receive maximum for its messages and may say all else at it; one that releases them before it has their PUBREC gets beyond it.
+    pub(super) fn has_too_many_waiting(&self, max: usize) -> bool {
+        let (answers, acks) = (self.answers.len(), self.acks.len());
+        if self.version.is_5() { answers >= max || acks > max } else { answers + acks >= max }
     }
 
     /// Takes note of the acknowledgement that one PUBLISH is to have.

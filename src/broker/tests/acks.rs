@@ -1,5 +1,6 @@
 //! Ids, the outbox, and the order of acknowledgements (outbox.md 1 to 3).
 
+use super::wire5::{ack, connect5, publish5};
 use super::*;
 
 #[test]
@@ -123,4 +124,21 @@ fn an_id_that_waits_for_long_costs_no_space_for_those_that_pass() {
     assert!(!bench.broker.owed.is_secured(1, 1));
     bench.secured(&[(1, 1)]);
     assert_eq!(bench.broker.owed.bytes(), 0);
+}
+
+/// A client of 5.0 gets its place back by PUBCOMP, and may have it before its PUBREC could leave.
+#[test]
+fn acknowledgements_that_wait_for_their_turn_are_bounded_whatever_the_client_does() {
+    let mut bench = Bench::with(&[&["up"]], Limits { receive_maximum: 3, ..quiet() });
+    let client = bench.open(false);
+    bench.send(client, &[connect5("c", true, 0, &[]), publish5(0x32, "up", 1, &[], "")].concat());
+    bench.take(client);
+    for _ in 0..20 {
+        bench.send(client, &[publish5(0x34, "here", 2, &[], ""), ack(6, 2)].concat());
+    }
+    let waiting = bench.broker.conns.get(client).map_or(0, |conn| conn.acks.len());
+    assert!(waiting <= 4, "{waiting}");
+    bench.secured(&[(1, 1)]);
+    assert_eq!(bench.end_of(client), None);
+    assert_eq!(bench.take(client).iter().filter(|line| *line == "PUBREC 2").count(), 20);
 }
