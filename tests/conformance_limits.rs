@@ -257,6 +257,20 @@ const WITHIN_PACKET_MAXIMUM: &[Row] = &[
 #[test]
 fn the_server_sends_nothing_larger_than_the_clients_maximum() {
     check(WITHIN_PACKET_MAXIMUM);
+    // Header, identifier and no properties are 5 bytes of the answer.
+    let filters = |count: usize| (0..count).map(|n| format!("~/{n}")).collect::<Vec<_>>();
+    let begin = "not mosquitto: it sends the answer\na > connect 5 max-packet=100\na < connack 0\n";
+    for (count, fits) in [(95, true), (96, false)] {
+        let (subscribed, unsubscribed) = (filters(count).join("=0 ") + "=0", filters(count).join(" "));
+        let answered = |kind: &str, code: &str| match fits {
+            true => format!("a < {kind} #1{}\na < nothing", format!(" {code}").repeat(count)),
+            false => "a < disconnect 0x95\na < closed".to_owned(),
+        };
+        check(&[
+            ("SUBACK", &format!("{begin}a > subscribe #1 {subscribed}\n{}", answered("suback", "0"))),
+            ("UNSUBACK", &format!("{begin}a > unsubscribe #1 {unsubscribed}\n{}", answered("unsuback", "17"))),
+        ]);
+    }
 }
 
 #[test]

@@ -143,8 +143,8 @@ impl Broker {
                 packet::empty(frame, version)?;
                 self.send(id, &encode::PINGRESP);
             }
-            kind::SUBSCRIBE => self.subscribe(id, packet::Subscribe::parse(frame, version)?, work),
-            kind::UNSUBSCRIBE => self.unsubscribe(id, &packet::Unsubscribe::parse(frame, version)?, work),
+            kind::SUBSCRIBE => self.subscribe(id, packet::Subscribe::parse(frame, version)?, work)?,
+            kind::UNSUBSCRIBE => self.unsubscribe(id, &packet::Unsubscribe::parse(frame, version)?, work)?,
             kind::DISCONNECT => return Err(self.disconnect(id, &packet::Disconnect::parse(frame, version)?)?),
             kind::AUTH => return self.authenticate(id, &packet::Auth::parse(frame, version)?),
             kind::CONNECT if self.conns.get(id).is_some_and(|c| !c.connected) => {

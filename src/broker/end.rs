@@ -24,7 +24,7 @@ pub(super) enum End {
     NoSession,
     #[error("the will's topic is closed to the client")]
     Will,
-    #[error("CONNACK is larger than the client takes")]
+    #[error("our answer is larger than the client takes")]
     SmallPackets,
     #[error("more QoS 1 and 2 messages unfinished than the receive maximum allows")]
     ReceiveMaximum,
@@ -106,6 +106,7 @@ mod tests {
             End::Packet(mqtt::Error::Topic(crate::model::TopicError::Wildcard)),
             End::Packet(mqtt::Error::TopicAliasInvalid),
             End::Unfinished,
+            End::SmallPackets,
             End::ReceiveMaximum,
             End::Alias,
             End::NotAuthorized,

@@ -3,6 +3,7 @@
 use super::access;
 use super::apply::Work;
 use super::conn::Replay;
+use super::end::End;
 use super::id::ConnId;
 use super::state::Broker;
 use super::subscriptions::{LEVELS_MAX, Sub};
@@ -14,7 +15,8 @@ use crate::mqtt::{Reason, encode};
 const FILTERS_MAX: usize = 1_024;
 
 impl Broker {
-    pub(super) fn subscribe(&mut self, id: ConnId, subscribe: Subscribe, work: &mut Work) {
+    pub(super) fn subscribe(&mut self, id: ConnId, subscribe: Subscribe, work: &mut Work) -> Result<(), End> {
+        self.check_answer(id, subscribe.filters.len())?;
         work.spend(subscribe.filters.len());
         let mut codes = Vec::with_capacity(subscribe.filters.len());
         let mut last = 0;
@@ -31,6 +33,13 @@ impl Broker {
         encode::suback(&mut packet, version, subscribe.id, &codes);
         self.answer(id, last, packet);
         self.replay(id, work);
+        Ok(())
+    }
+
+    /// Whether the client takes the answer to so many filters [MQTT-3.1.2-24].
+    fn check_answer(&self, id: ConnId, filters: usize) -> Result<(), End> {
+        let fits = self.conns.get(id).is_some_and(|conn| encode::answer_len(conn.version, filters) <= conn.packet_max as usize);
+        if fits { Ok(()) } else { Err(End::SmallPackets) }
     }
 
     /// Sends `packet` once what `counter` stands for is committed; 0: now.
@@ -90,7 +99,8 @@ impl Broker {
         Ok(self.change(StateChange::Subscribed { session, subscription }, Some(id)))
     }
 
-    pub(super) fn unsubscribe(&mut self, id: ConnId, unsubscribe: &Unsubscribe, work: &mut Work) {
+    pub(super) fn unsubscribe(&mut self, id: ConnId, unsubscribe: &Unsubscribe, work: &mut Work) -> Result<(), End> {
+        self.check_answer(id, unsubscribe.filters.len())?;
         work.spend(unsubscribe.filters.len());
         let mut codes = Vec::with_capacity(unsubscribe.filters.len());
         let mut last = 0;
@@ -99,8 +109,8 @@ impl Broker {
                 codes.push(Reason::TopicFilterInvalid);
                 continue;
             };
-            let Some((conn, session)) = self.both_mut(id) else { return };
-            let Some(index) = conn.session else { return };
+            let Some((conn, session)) = self.both_mut(id) else { return Ok(()) };
+            let Some(index) = conn.session else { return Ok(()) };
             let before = session.filters.len();
             session.filters.retain(|old| old.filter != *filter);
             conn.replays.retain(|replay| replay.subscription.filter != *filter);
@@ -117,5 +127,6 @@ impl Broker {
         let mut packet = Vec::new();
         encode::unsuback(&mut packet, version, unsubscribe.id, &codes);
         self.answer(id, last, packet);
+        Ok(())
     }
 }

@@ -139,3 +139,25 @@ fn a_bridge_of_another_broker_gets_what_it_needs_without_options() {
         assert_eq!(bench.take(id), want, "{level:#x}");
     }
 }
+
+/// [MQTT-3.1.2-24]: where the answer would be too large, nothing is done and the client is told why.
+#[test]
+fn an_answer_larger_than_the_client_takes_is_not_sent() {
+    for (filters, fits) in [(95, true), (96, false)] {
+        let filters: Vec<String> = (0..filters).map(|i| format!("f/{i}")).collect();
+        let asked: Vec<(&str, u8)> = filters.iter().map(|filter| (filter.as_str(), 0)).collect();
+        let unsubscribe = packet(0xa2, &[&[0, 2, 0], &filters.iter().flat_map(|filter| string(filter)).collect::<Vec<_>>()]);
+        for (first, count, packet) in [(0x90, asked.len(), subscribe5(1, 0, &asked)), (0xb0, 0, unsubscribe)] {
+            let mut bench = Bench::new(&[]);
+            let client = bench.open(false);
+            // Maximum packet size 100.
+            bench.send(client, &connect5("c", true, 0, &[0x27, 0, 0, 0, 100]));
+            bench.raw(client);
+            bench.send(client, &packet);
+            let answer = bench.raw(client);
+            assert_eq!((answer[0], answer[2]), if fits { (first, 0) } else { (0xe0, 0x95) });
+            assert!(answer.len() <= 100 && fits == (answer.len() == 100), "{answer:02x?}");
+            assert_eq!(bench.broker.subscriptions.len(), if fits { count } else { 0 });
+        }
+    }
+}

@@ -131,6 +131,12 @@ pub fn suback(out: &mut Vec<u8>, version: Version, id: u16, codes: &[Reason]) {
     }
 }
 
+/// Bytes of a SUBACK, and in 5.0 of an UNSUBACK, to so many filters.
+pub const fn answer_len(version: Version, filters: usize) -> usize {
+    let remaining = 2 + if version.is_5() { 1 } else { 0 } + filters;
+    1 + varint_len(remaining) + remaining
+}
+
 /// UNSUBACK: in 5.0 with one code a filter, in order [MQTT-3.11.3-2]; in 3.x without.
 pub fn unsuback(out: &mut Vec<u8>, version: Version, id: u16, codes: &[Reason]) {
     if !version.is_5() {
