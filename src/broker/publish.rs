@@ -162,7 +162,7 @@ impl Broker {
             && let Some(message) = messages.pop_front()
         {
             self.counters.injected += 1;
-            self.accept(&message, &mut work);
+            self.accept(&message, None, &mut work);
         }
     }
 
@@ -171,8 +171,9 @@ impl Broker {
         self.owed.is_started()
     }
 
-    /// A message that nobody can be made to wait with: what upstreams would get of it is dropped where there is no room.
-    pub(super) fn accept(&mut self, message: &Message, work: &mut Work) {
+    /// A message that nobody can be made to wait with: what upstreams would get of it is dropped where there is no room. `publisher`: the session
+    /// whose own it is.
+    pub(super) fn accept(&mut self, message: &Message, publisher: Option<SessionIndex>, work: &mut Work) {
         let Ok(route) = self.subscriptions.route(message.topic.as_bytes()) else { return };
         let mut upstreams = route.upstreams;
         if let Origin::Upstream(from) = message.origin {
@@ -193,7 +194,7 @@ impl Broker {
         let source = Source::Body(&message.body);
         let mut letter = Letter::new(&route.topic, message.qos, message.retain, source, std::mem::take(&mut self.scratch));
         letter = letter.with(&message.properties, message.expiry.map(|seconds| self.now.mono + Duration::from_secs(seconds.into())));
-        let mut delivery = Delivery { entry: self.owed.next_id(), ..Delivery::of(None) };
+        let mut delivery = Delivery { entry: self.owed.next_id(), ..Delivery::of(publisher) };
         self.deliver(&route, &mut letter, &mut delivery);
         let keep = Keep { owed, received: None, retained, waits: None };
         self.keep(&mut letter, keep, &mut delivery);

@@ -41,21 +41,23 @@ impl Broker {
             && self.takes_readings()
             && let Some(DueWill { will, session }) = self.wills.pop_front()
         {
-            self.publish_will(will, &mut work);
-            if let Some((index, _)) = session.filter(|(index, serial)| self.sessions.get(*index).is_some_and(|s| s.serial == *serial)) {
+            let session =
+                session.filter(|(index, serial)| self.sessions.get(*index).is_some_and(|s| s.serial == *serial)).map(|(index, _)| index);
+            self.publish_will(will, session, &mut work);
+            if let Some(index) = session {
                 self.put_session(index);
             }
         }
         !self.wills.is_empty() && self.takes_readings()
     }
 
-    fn publish_will(&mut self, will: StoredWill, work: &mut Work) {
+    fn publish_will(&mut self, will: StoredWill, session: Option<SessionIndex>, work: &mut Work) {
         if !may_publish(will.topic.as_str(), will.restricted) {
             return;
         }
         let StoredWill { topic, body, qos, retain, properties, expiry, .. } = will;
         let message = Message { properties, expiry, ..Message::new(topic, Body::raw(body), qos, retain, Origin::Client) };
-        self.accept(&message, work);
+        self.accept(&message, session, work);
     }
 
     /// At an orderly stop, after all that was read: to its clients this broker is about to be gone, so wills are published now. One with a delay

@@ -379,3 +379,18 @@ fn at_an_orderly_stop_only_a_delayed_will_stays() {
         );
     }
 }
+
+/// 5.0, 3.8.3.1: no local asks who published, and a will is its client's.
+#[test]
+fn a_will_does_not_come_back_to_a_client_that_wants_none_of_its_own() {
+    let mut bench = Bench::new(&[]);
+    let watch = bench.connect("watch");
+    bench.send(watch, &subscribe(1, &[("will", 0)]));
+    let client = bench.open(false);
+    bench.send(client, &[with_will("c", false, 100, 0), subscribe5(1, 0, &[("will", 0x05)])].concat());
+    bench.cut(client);
+    assert_eq!(bench.take(watch), ["SUBACK 1 [0]", "will gone q0"]);
+    let client = bench.open(false);
+    bench.send(client, &connect5("c", false, 100, &[]));
+    assert_eq!(bench.take(client), ["CONNACK 0 present"]);
+}
