@@ -10,6 +10,8 @@ use crate::harness::script::check_at;
 use crate::harness::{let_run, wait_until};
 
 const WITHIN: Duration = Duration::from_secs(20);
+/// Of the bridge. The two below 5.0 have the bridge's bit in their level.
+const VERSIONS: [&str; 3] = ["mqttv31", "mqttv311", "mqttv50"];
 /// In which a loop would show many times over.
 const A_WHILE: Duration = Duration::from_millis(1_500);
 
@@ -39,7 +41,7 @@ fn retained(port: u16, topic: &str) -> String {
 
 #[test]
 fn a_mosquitto_bridge_carries_topics_both_ways_at_qos_2() {
-    for version in ["mqttv311", "mqttv50"] {
+    for version in VERSIONS {
         let site = Site::new("");
         let _gateway = site.start();
         let theirs = bridge(&site, version);
@@ -62,10 +64,32 @@ fn a_mosquitto_bridge_carries_topics_both_ways_at_qos_2() {
     }
 }
 
+/// A bridge with nothing but a name, an address and a topic says under `$SYS` that it is there, by a message and by its will.
+#[test]
+fn a_mosquitto_bridge_says_its_state_where_mosquitto_looks_for_it() {
+    for version in VERSIONS {
+        let site = Site::new("");
+        let _gateway = site.start();
+        let name = format!("plain-{version}");
+        let more = format!(
+            "max_inflight_messages 100\nconnection {name}\naddress 127.0.0.1:{}\nbridge_protocol_version {version}\nremote_clientid {name}\n\
+             restart_timeout 1\ntopic out/# out 1\n",
+            site.port
+        );
+        let theirs = Mosquitto::with(&Options { more, ..Options::default() });
+        let topic = format!("$SYS/broker/connection/{name}/state");
+        wait_until("the bridge says that it is up", WITHIN, || retained(site.port, &topic) == format!("{topic} 1 1 1"));
+        run("mosquitto_pub", theirs.port(), &["-t", "out/x", "-m", "there", "-q", "1", "-r"]);
+        wait_until("and carries its topic", WITHIN, || retained(site.port, "out/x") == "out/x there 1 1");
+        drop(theirs);
+        wait_until("its will says that it is gone", WITHIN, || retained(site.port, &topic) == format!("{topic} 0 1 1"));
+    }
+}
+
 /// A topic that goes both ways would go round for ever if either side sent a message back to where it came from.
 #[test]
 fn a_mosquitto_bridge_makes_no_loop() {
-    for version in ["mqttv311", "mqttv50"] {
+    for version in VERSIONS {
         let site = Site::new("");
         let _gateway = site.start();
         let theirs = bridge(&site, version);

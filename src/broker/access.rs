@@ -16,6 +16,13 @@ pub(super) fn is_reserved(topic: &str) -> bool {
     topic.starts_with('$') && matches!(topic.split('/').next(), Some("$SYS" | "$share" | "$event"))
 }
 
+/// The bridge of which a reserved topic tells the state. Another broker's says it itself, by a retained message and a will, unless it is told
+/// otherwise (Mosquitto's `notifications`), so that one topic is open to clients as it is in Mosquitto.
+pub(super) fn bridge_of(topic: &str) -> Option<&str> {
+    let name = topic.strip_prefix("$SYS/broker/connection/")?.strip_suffix("/state")?;
+    (!name.is_empty() && !name.contains('/')).then_some(name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

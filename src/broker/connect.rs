@@ -14,7 +14,6 @@ use super::id::{ConnId, SessionIndex};
 use super::session::Session;
 use super::state::Broker;
 use super::subscriptions::Sub;
-use super::will::may_publish;
 use crate::model::{DoneHow, EntryId, SessionId, StateChange, StoredWill};
 use crate::mqtt::encode::{self, ConnackProperties};
 use crate::mqtt::packet::{Connect, Disconnect, Will};
@@ -89,7 +88,9 @@ impl Broker {
             return Err(End::LongId);
         }
         let restricted = self.conns.get(id).is_some_and(|conn| conn.restricted);
-        let allowed = connect.will.as_ref().is_none_or(|will| may_publish(will.topic.as_str(), restricted));
+        // A bridge that may not say that it is there is let in all the same.
+        let allowed = |topic: &str| self.may_publish(topic, restricted) || access::bridge_of(topic).is_some();
+        let allowed = connect.will.as_ref().is_none_or(|will| allowed(will.topic.as_str()));
         // As with what it publishes: 3.x has no code for it, so the will is taken and dropped.
         if !allowed && connect.version.is_5() {
             return Err(End::Will);
@@ -141,6 +142,8 @@ impl Broker {
     }
 
     fn join(&mut self, id: ConnId, index: SessionIndex, connect: &Connect<'_>) {
+        let restricted = self.conns.get(id).is_some_and(|conn| conn.restricted);
+        let will = connect.will.as_ref().filter(|will| self.may_publish(will.topic.as_str(), restricted));
         let (Some(conn), Some(session)) = (self.conns.get_mut(id), self.sessions.get_mut(index)) else { return };
         let properties = &connect.properties;
         conn.connected = true;
@@ -153,12 +156,7 @@ impl Broker {
         conn.replays = std::mem::take(&mut session.replays);
         // [MQTT-3.1.2-22]
         conn.patience = Duration::from_millis(u64::from(self.limits.keep_alive(connect)) * 1_500);
-        let restricted = conn.restricted;
-        conn.will = connect
-            .will
-            .as_ref()
-            .filter(|will| may_publish(will.topic.as_str(), restricted))
-            .map(|will| Box::new(stored_will(will, restricted)));
+        conn.will = will.map(|will| Box::new(stored_will(will, restricted)));
         session.conn = Some(id);
         session.ends = None;
         session.will = None;

@@ -86,7 +86,7 @@ impl Broker {
     /// Whether the topic is closed to the client.
     fn refuses(&self, id: ConnId, route: &Route, publish: &Publish<'_>) -> Option<Reason> {
         let conn = self.conns.get(id)?;
-        let closed = (route.closed && conn.restricted) || super::access::is_reserved(route.topic.as_str());
+        let closed = (route.closed && conn.restricted) || self.is_reserved(route.topic.as_str());
         if closed {
             tracing::debug!(peer = %conn.peer, topic = ?route.topic.as_str(), qos = publish.qos as u8, "publish to a closed topic dropped");
         }

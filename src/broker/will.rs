@@ -52,7 +52,7 @@ impl Broker {
     }
 
     fn publish_will(&mut self, will: StoredWill, session: Option<SessionIndex>, work: &mut Work) {
-        if !may_publish(will.topic.as_str(), will.restricted) {
+        if !self.may_publish(will.topic.as_str(), will.restricted) {
             return;
         }
         let StoredWill { topic, body, qos, retain, properties, expiry, .. } = will;
@@ -73,9 +73,14 @@ impl Broker {
             }
         }
     }
-}
 
-/// Whether a client may publish to `topic`.
-pub(super) fn may_publish(topic: &str, restricted: bool) -> bool {
-    !(access::is_reserved(topic) || (restricted && access::is_closed(topic)))
+    /// Whether a client may publish to `topic`.
+    pub(super) fn may_publish(&self, topic: &str, restricted: bool) -> bool {
+        !(self.is_reserved(topic) || (restricted && access::is_closed(topic)))
+    }
+
+    /// Whether the topic is closed to all clients: ours to speak of, and no bridge's that is not ours.
+    pub(super) fn is_reserved(&self, topic: &str) -> bool {
+        access::is_reserved(topic) && access::bridge_of(topic).is_none_or(|name| self.names.iter().any(|own| **own == *name))
+    }
 }

@@ -103,3 +103,37 @@ fn without_an_interval_there_is_no_sys() {
     bench.pass(30_000);
     assert_eq!(bench.take(watch), ["SUBACK 1 [0]"]);
 }
+
+/// As Mosquitto has it: a bridge says that it is there by a retained message and a will under `$SYS`, unless it is told otherwise.
+#[test]
+fn another_brokers_bridge_says_its_state_and_nothing_else_of_sys() {
+    let (mut bench, watch) = watched("$SYS/broker/connection/#");
+    // Whether it is taken, and whether as its will a CONNECT of 5.0 is refused: a bridge that may not say so is a bridge nevertheless.
+    for (topic, taken, refused) in [
+        ("$SYS/broker/connection/site.bridge/state", true, false),
+        ("$SYS/broker/connection/up0/state", false, false),
+        ("$SYS/broker/connection/a/b/state", false, true),
+        ("$SYS/broker/connection//state", false, true),
+        ("$SYS/broker/connection/x/other", false, true),
+    ] {
+        let client = bench.connect("c");
+        bench.send(client, &publish(topic, "1", 1, true));
+        assert_eq!(bench.take(client), ["PUBACK 1"], "{topic}");
+        let want = |body: &str| if taken { vec![format!("{topic} {body}")] } else { vec![] };
+        let seen = |bench: &mut Bench| -> Vec<String> {
+            let lines = bench.take(watch);
+            lines.into_iter().filter_map(|line| line.split_once(" q").map(|(head, _)| head.to_owned())).collect()
+        };
+        assert_eq!(seen(&mut bench), want("1"), "{topic}");
+        for (version, restricted) in [(4, false), (5, false), (5, true)] {
+            let bridge = bench.open(restricted);
+            let (block, will) = if version == 5 { (&[0][..], &[0][..]) } else { (&[][..], &[][..]) };
+            let fields = [&[version, 0x2e], &[0, 0][..], block, &string("bridge"), will, &string(topic), &string("0")].concat();
+            bench.send(bridge, &packet(0x10, &[&string("MQTT"), &fields]));
+            let refused = refused && version == 5;
+            assert_eq!(bench.take(bridge), [if refused { "CONNACK 135" } else { "CONNACK 0" }], "{topic}, {version}, {restricted}");
+            bench.cut(bridge);
+            assert_eq!(seen(&mut bench), if restricted { vec![] } else { want("0") }, "{topic}, {version}, {restricted}");
+        }
+    }
+}
