@@ -53,6 +53,7 @@ fn malformed_connects_are_refused() {
         ("a user that is not there", "cflags=0x82"),
         ("a user that was not announced", "cflags=0x02 user=u"),
         ("a password that is not there", "cflags=0xc2 user=u"),
+        ("a password that was not announced", "cflags=0x82 user=u pass=p"),
         ("bytes behind the last field", "tail=00"),
         ("an identifier with U+0000", "id=a\\x00b"),
         ("an identifier that is not UTF-8", "id=a\\xff"),
@@ -103,6 +104,18 @@ fn client_identifiers() {
         ("3.1, none", "a > connect 3 id=\na < connack 2\na < closed"),
         ("3.1.1, none", "a > connect 4 id=\na < connack 0\nb > connect 4 id=\nb < connack 0\na < nothing\nb < nothing"),
         ("3.1.1, none and not clean", "a > connect 4 id= clean=0\na < connack 2\na < closed"),
+        ("3.1.1, too long", "not mosquitto: it takes it\na > connect 4 id=a*1025\na < connack 2\na < closed"),
+        ("5.0, too long", "not mosquitto: it takes it\na > connect 5 id=a*1025\na < connack 0x85\na < closed"),
+        (
+            "5.0, a session that is there is not said to be where CONNECT is refused",
+            "a > connect 5 id=~ session-expiry=60
+             a < connack 0
+             a > disconnect
+             a < closed
+             a > connect 5 id=~ clean=0 auth-method=none-such
+             a < connack 0x8c
+             a < closed",
+        ),
         (
             "5.0, none",
             "a > connect 5 id=

@@ -113,6 +113,7 @@ fn what_was_not_acknowledged_is_sent_again_in_its_order() {
                   w < publish q2 #b ~/2 \"2\"
                   w < publish q1 #c ~/3 \"3\"
                   w < publish q2 #d ~/4 \"4\"
+                  distinct #a #b #c #d
                   w > puback #c
                   w < nothing
                   w > disconnect
@@ -125,6 +126,7 @@ fn what_was_not_acknowledged_is_sent_again_in_its_order() {
                   w < publish q2 dup #b ~/2 \"2\"
                   w < publish q2 dup #d ~/4 \"4\"
                   w < publish q1 #e ~/5 \"5\"
+                  distinct #a #b #d #e
                   w < nothing";
     for (version, expiry, present) in [("3", "", ""), ("4", "", "present"), ("5", "session-expiry=60", "present")] {
         check_versions(version, &[("four in flight", &script.replace("EXPIRY", expiry).replace("PRESENT", present))]);
@@ -198,11 +200,11 @@ fn wildcards_match_as_the_standard_says() {
             script += &format!("a > publish q0 {topic} x\n");
         }
         for topic in topics(matched) {
-            script += &format!("w < publish q0 {} \"x\"\n", topic.trim_matches('"').replace(' ', "\u{a0}"));
+            script += &format!("w < publish q0 {topic} \"x\"\n");
         }
         scripts.push((filter, format!("{script}w < nothing")));
     }
-    let scripts: Vec<_> = scripts.iter().filter(|(filter, _)| !filter.contains(' ')).map(|(f, s)| (*f, s.as_str())).collect();
+    let scripts: Vec<_> = scripts.iter().map(|(f, s)| (*f, s.as_str())).collect();
     check_versions("45", &scripts);
 }
 

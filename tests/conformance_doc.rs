@@ -36,6 +36,18 @@ fn no_number_of_the_standards_is_left_out_of_the_lists() {
 }
 
 #[test]
+fn the_page_counts_its_rows_right() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/mqtt-conformance.md");
+    let text = std::fs::read_to_string(path).expect("the page is there");
+    for (name, standard) in standards() {
+        let inapplicable = standard.rows.iter().filter(|(_, shown)| shown.starts_with("does not apply: ")).count();
+        let (all, shown, clients) = (standard.all.len(), standard.rows.len() - inapplicable, standard.clients_only.len());
+        let said = format!("{all} statements: {shown} shown by tests, {inapplicable} that do not apply, {clients} that bind clients only.");
+        assert!(text.contains(&said), "{name}: {said}");
+    }
+}
+
+#[test]
 fn every_test_that_is_named_exists_and_runs() {
     let mut wrong = Vec::new();
     for (name, standard) in standards() {

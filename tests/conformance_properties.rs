@@ -308,6 +308,33 @@ const EXPIRING: &[Row] = &[
              w < nothing",
     ),
     (
+        "not what was sent once, and is sent again",
+        "not mosquitto: it drops them
+             w > connect 5 id=~ clean=0 session-expiry=60
+             w < connack 0
+             w > subscribe #1 ~/t=2
+             w < suback #1 2
+             a > connect 5
+             a < connack 0
+             a > publish q1 #1 ~/t 1 message-expiry=1
+             a < puback #1
+             w < publish q1 #x ~/t \"1\" message-expiry=0..1
+             a > publish q2 #2 ~/t 2 message-expiry=1
+             a < pubrec #2
+             w < publish q2 #y ~/t \"2\" message-expiry=0..1
+             w ! drop
+             wait 2100
+             w > connect 5 id=~ clean=0 session-expiry=60
+             w < connack 0 present
+             w < publish q1 dup #x ~/t \"1\" message-expiry=0
+             w < publish q2 dup #y ~/t \"2\" message-expiry=0
+             w > puback #x
+             w > pubrec #y
+             w < pubrel #y
+             w > pubcomp #y
+             w < nothing",
+    ),
+    (
         "to a 3.1.1 session",
         "w > connect 4 id=~ clean=0
              w < connack 0

@@ -44,6 +44,18 @@ fn a_will_is_published_when_the_connection_ends_otherwise_than_by_disconnect() {
                  w < nothing"
             ),
         ),
+        (
+            "none, where none was given",
+            format!(
+                "{WATCHED}w > subscribe #2 ~/#=0
+                 w < suback #2 0
+                 a > connect V
+                 a < connack 0
+                 a ! drop
+                 wait 300
+                 w < nothing"
+            ),
+        ),
         ("an empty one", format!("{WATCHED}a > connect V will=~/w:\na < connack 0\na ! drop\nw < publish q0 ~/w \"\"")),
     ];
     check_versions("345", &rows.iter().map(|(name, script)| (*name, script.as_str())).collect::<Vec<_>>());

@@ -9,6 +9,7 @@
 //! sub ! drop                      the connection breaks
 //! wait 1500                       milliseconds in which the broker is to do something
 //! mark    took 900..2500          milliseconds since `mark`
+//! distinct #a #b                  identifiers that are not the same
 //! not mosquitto: why              Mosquitto is known to answer otherwise than the standard has it, or than is asked of us
 //! ```
 //! `~` is another topic level in each row, so that rows do not see each other's messages, and so is the client identifier of a `connect` without
@@ -116,6 +117,14 @@ impl Conversation {
         match (first, rest.split_at_checked(2)) {
             ("wait", _) => clock::block_for(Duration::from_millis(rest.parse().expect("milliseconds"))),
             ("mark", _) => self.mark = clock::mono(),
+            ("distinct", _) => {
+                let names: Vec<&str> = rest.split(' ').map(|name| name.trim_start_matches('#')).collect();
+                let ids: std::collections::HashSet<_> =
+                    names.iter().map(|name| self.ids.get(*name).expect("an identifier that was seen")).collect();
+                if ids.len() < names.len() {
+                    return Err(format!("{:?}", self.ids));
+                }
+            }
             ("took", _) => {
                 let took = clock::mono().since(self.mark).as_millis() as u64;
                 if !range(rest).expect("lo..hi").contains(&took) {

@@ -160,3 +160,17 @@ fn a_proof_is_good_while_its_connect_waits() {
         assert_eq!(bench.take(client), ["CONNACK 0"], "{in_steps}");
     }
 }
+
+/// [MQTT-3.2.2-19]
+#[test]
+fn a_refusal_is_explained_where_it_fits() {
+    for (max, explained) in [(200, true), (40, false)] {
+        let mut bench = bench();
+        let client = bench.open(false);
+        bench.send(client, &connect5("c", true, 100, &[method("sums", Some("x")), vec![0x27, 0, 0, 0, max]].concat()));
+        let connack = bench.raw(client);
+        assert_eq!((connack[0], connack[3]), (0x20, 0x87));
+        assert!(connack.len() <= usize::from(max));
+        assert_eq!(connack[5..].first() == Some(&0x1f), explained, "{connack:02x?}");
+    }
+}

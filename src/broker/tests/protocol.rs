@@ -1,5 +1,6 @@
 //! What one connection may say, and what it is answered.
 
+use super::qos2::told;
 use super::*;
 
 /// `sent` after a CONNECT is answered by `answers`; then the connection goes on or ends.
@@ -182,4 +183,30 @@ fn clients_of_a_restricted_listener_neither_command_nor_see_commands() {
     let late = bench.open(true);
     bench.send(late, &[connect("late", true, 0, None), subscribe(1, &[("#", 0)])].concat());
     assert_eq!(bench.take(late), ["CONNACK 0", "SUBACK 1 [0]", "a/b in q0 retain"]);
+}
+
+/// Rights are those of the present connection. What they close goes from the store, too: nobody else would ever take it out.
+#[test]
+fn a_session_that_comes_back_with_fewer_rights_loses_what_is_closed_to_it() {
+    let mut bench = Bench::with(&[], Limits { receive_maximum: 2, ..quiet() });
+    let (client, _) = bench.connect_as("c", false);
+    bench.send(client, &subscribe(1, &[("#", 1)]));
+    let publisher = bench.connect("pub");
+    bench.send(publisher, &[publish("a/set", "1", 1, false), publish("a", "2", 2, false)].concat());
+    bench.send(publisher, &[publish("b/set", "3", 3, false), publish("b", "4", 4, false)].concat());
+    assert_eq!(bench.take(client), ["SUBACK 1 [1]", "a/set 1 q1 id1", "a 2 q1 id2"]);
+    bench.cut(client);
+    told(&mut bench);
+    let client = bench.open(true);
+    bench.send(client, &connect("c", false, 0, None));
+    assert_eq!(bench.take(client), ["CONNACK 0 present", "a 2 q1 id2 dup", "b 4 q1 id3"]);
+    let told = told(&mut bench);
+    assert_eq!(told.iter().filter(|line| line.starts_with("done")).collect::<Vec<_>>(), ["done 3", "done 5"], "{told:?}");
+    bench.send(client, &[puback(2), puback(3)].concat());
+    bench.send(publisher, &publish("a/set", "5", 5, false));
+    assert_eq!(bench.take(client), [""; 0]);
+    bench.cut(client);
+    let (client, _) = bench.connect_as("c", false);
+    bench.send(publisher, &publish("a/set", "6", 6, false));
+    assert_eq!(bench.take(client), ["a/set 6 q1 id4"], "and has them again when it comes back with them");
 }

@@ -75,7 +75,7 @@ impl Rest<'_> {
         words.extend((flags & 1 != 0).then(|| "retain".to_owned()));
         let topic = self.string();
         words.extend((qos > 0).then(|| format!("#{}", self.two())));
-        words.push(if topic.is_empty() { "\"\"".into() } else { text(&topic) });
+        words.push(if topic.is_empty() || topic.contains(&b' ') { format!("\"{}\"", text(&topic)) } else { text(&topic) });
         let mut properties = Vec::new();
         self.properties(version, &mut properties);
         words.push(format!("\"{}\"", text(std::mem::take(&mut self.body))));
