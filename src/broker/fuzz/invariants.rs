@@ -96,7 +96,8 @@ fn windows(broker: &Broker, killed: bool) {
     }
     for (_, conn) in broker.conns.iter() {
         let max = usize::from(broker.limits.receive_maximum);
-        assert!(conn.acks.len() + conn.answers.len() <= max + 1, "acknowledgements have a limit");
+        // The last packet that is applied may have an answer and be acknowledged. In 5.0 the client is held to its part of them.
+        assert!(conn.acks.len() <= max + 1 && !conn.has_too_many_waiting(max + 2), "acknowledgements have a limit");
     }
 }
 

@@ -30,6 +30,8 @@ pub(in crate::broker) struct Line {
     part: Vec<u8>,
     /// Its socket took only a part.
     pub(in crate::broker) blocked: bool,
+    /// It has sent what may have been part of a packet: what came behind it was perhaps no packet to the broker.
+    pub(in crate::broker) rude: bool,
     /// The broker wants another turn.
     again: bool,
     pub(in crate::broker) news: Vec<News>,
@@ -107,6 +109,7 @@ impl<'a> Rig<'a> {
             shown: 0,
             part: Vec::new(),
             blocked: false,
+            rude: false,
             again: false,
             news: Vec::new(),
         };
@@ -209,12 +212,12 @@ impl<'a> Rig<'a> {
     pub(in crate::broker) fn settle(&mut self) {
         for round in 0.. {
             assert!(round < TURNS_MAX, "the broker comes to rest");
+            let more = self.broker.chores(self.time());
+            let wakes = self.broker.take_wakes();
             let puts = self.pull();
             self.store.take(puts);
             self.show();
-            let wakes = self.broker.take_wakes();
-            let wills = self.broker.chores(self.time());
-            if wakes.is_empty() && !wills && !self.broker.owed.has_pending() {
+            if wakes.is_empty() && !more {
                 break;
             }
             for id in wakes {
