@@ -14,7 +14,7 @@ use super::id::{ConnId, SessionIndex};
 use super::session::Session;
 use super::state::Broker;
 use super::subscriptions::Sub;
-use crate::model::{DoneHow, EntryId, SessionId, StateChange, StoredWill};
+use crate::model::{DoneHow, EntryId, SessionId, StoredWill};
 use crate::mqtt::encode::{self, ConnackProperties};
 use crate::mqtt::packet::{Connect, Disconnect, Will};
 use crate::mqtt::{Error, Frame, Reason, Version};
@@ -67,11 +67,15 @@ impl Broker {
     /// Whoever it is, it may come in.
     pub(super) fn admit_client(&mut self, id: ConnId, connect: &Connect<'_>) -> Result<Step, End> {
         let client = if connect.client_id.is_empty() { self.assign_client_id() } else { Rc::from(connect.client_id) };
-        let known = self.by_client.get(&client).copied();
-        if let Some(counter) = known.and_then(|index| self.take_over(id, index, connect.clean)) {
-            return Ok(Step::Hold(Hold::Commit(counter)));
+        if let Some(known) = self.by_client.get(&client).copied() {
+            self.take_over(known, connect.clean);
         }
         let index = self.by_client.get(&client).copied();
+        if index.is_none()
+            && let Some(counter) = self.wait_for_end(id, &client)
+        {
+            return Ok(Step::Hold(Hold::Commit(counter)));
+        }
         let present = index.is_some();
         let index = index.unwrap_or_else(|| self.new_session(&client));
         self.join(id, index, connect);
@@ -123,15 +127,15 @@ impl Broker {
         format!("auto-{:016x}-{}", self.seed, self.assigned).into()
     }
 
-    /// Ends the other connection of the session, if there is one [MQTT-3.1.4-2], and the session, where the client wants a new one. The counter
-    /// of what has to be committed first: CONNACK says that the old session is gone.
-    fn take_over(&mut self, id: ConnId, index: SessionIndex, clean: bool) -> Option<u64> {
+    /// Ends the other connection of the session, if there is one [MQTT-3.1.4-2], and the session, where the client wants a new one. One that ends
+    /// with its connection is gone then, too.
+    fn take_over(&mut self, index: SessionIndex, clean: bool) {
         if let Some(other) = self.sessions.get(index).and_then(|s| s.conn) {
             self.end(other, End::TakenOver);
         }
-        // One that ends with its connection is gone now.
-        self.sessions.get(index).filter(|_| clean)?;
-        Some(self.end_session(index, Some(id))).filter(|counter| *counter > 0)
+        if clean {
+            self.end_session(index, true);
+        }
     }
 
     pub(super) fn new_session(&mut self, client: &Rc<str>) -> SessionIndex {
@@ -206,8 +210,8 @@ impl Broker {
             (Some(id), 0) => {
                 session.durable = None;
                 session.ceased = next.counter();
-                self.durable -= 1;
-                self.change(StateChange::SessionEnded(id), None);
+                let client = Rc::clone(&session.client);
+                self.put_end(id, &client, false);
             }
             (Some(_), _) => self.put_session(index),
         }

@@ -9,7 +9,7 @@ use super::end::End;
 use super::id::{ConnId, SessionIndex};
 use super::session::Session;
 use super::state::Broker;
-use crate::model::{Mono, Now, StateChange, StoredWill};
+use crate::model::{Mono, Now, StoredWill};
 
 /// Longest time that a connection which is to end may take to read its last bytes, and to stop sending.
 const LINGER: Duration = Duration::from_secs(2);
@@ -92,7 +92,7 @@ impl Broker {
             if let Some(will) = will.filter(|_| end != End::Stop) {
                 self.queue_will(*will, None);
             }
-            self.end_session(index, None);
+            self.end_session(index, false);
             return;
         }
         session.ends = (!session.never_expires()).then(|| now + Duration::from_secs(session.expiry.into()));
@@ -112,11 +112,11 @@ impl Broker {
         self.schedule(index);
     }
 
-    /// Ends a session: what it shares goes to others, its will is published [5.0, 3.1.3.2.2], the store hears of it. The counter of that, 0: it
-    /// is not in the store. `waits`: the connection that is woken when it is committed.
-    pub(super) fn end_session(&mut self, index: SessionIndex, waits: Option<ConnId>) -> u64 {
+    /// Ends a session: what it shares goes to others, its will is published [5.0, 3.1.3.2.2], the store hears of it. `awaited`: its
+    /// client waits for that.
+    pub(super) fn end_session(&mut self, index: SessionIndex, awaited: bool) {
         self.leave_groups(index);
-        let Some(mut session) = self.sessions.try_remove(index) else { return 0 };
+        let Some(mut session) = self.sessions.try_remove(index) else { return };
         if let Some(at) = session.deadline {
             self.deadlines.remove(&(at, index));
         }
@@ -128,9 +128,9 @@ impl Broker {
         if let Some((_, will)) = session.will {
             self.queue_will(*will, None);
         }
-        let Some(durable) = session.durable else { return 0 };
-        self.durable -= 1;
-        self.change(StateChange::SessionEnded(durable), waits)
+        if let Some(durable) = session.durable {
+            self.put_end(durable, &session.client, awaited);
+        }
     }
 
     /// Takes note of what comes next to the session of a client that is away: its end, or its will.
@@ -171,7 +171,7 @@ impl Broker {
             let cost = 1 + session.filters.len() + session.queue.len() + session.inflight.len();
             tracing::debug!(client = ?session.client, "session expired");
             self.counters.sessions_expired += 1;
-            self.end_session(index, None);
+            self.end_session(index, false);
             return cost;
         }
         let serial = session.serial;

@@ -1,6 +1,7 @@
 //! What the store is told of the broker's state, and who waits for it (outbox.md 3, 4).
 
 use std::hash::{BuildHasher, Hash, Hasher};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,13 @@ impl Broker {
         if session.row.replace(digest) != Some(digest) {
             self.change(StateChange::Session(row), None);
         }
+    }
+
+    /// The store has this session no more. A client that comes and has none waits until that is committed.
+    pub(super) fn put_end(&mut self, session: SessionId, client: &Rc<str>, awaited: bool) {
+        self.durable -= 1;
+        let counter = self.put_change(StateChange::SessionEnded(session), awaited, 0, None);
+        self.ended.note(client, counter);
     }
 
     fn row(&self, index: SessionIndex) -> Option<StoredSession> {
@@ -59,6 +67,19 @@ impl Broker {
     /// The session needs the entry no more.
     pub(super) fn done(&mut self, session: SessionId, entry: EntryId, how: DoneHow) {
         self.owed.done(DueDone { session, entry, how });
+    }
+
+    /// Sends `packet`, which says that a packet id or subscriptions are not there any more, once that is committed. `counter`: of the last row that
+    /// takes one away; 0: all were gone, perhaps by rows that are still on their way: an earlier connection has not had its answer.
+    pub(super) fn answer_removal(&mut self, id: ConnId, counter: u64, packet: &[u8]) {
+        let Some((_, session)) = self.both_mut(id) else { return };
+        session.removed = session.removed.max(counter);
+        let removed = session.removed;
+        if self.owed.is_secured(removed, removed) {
+            return self.send(id, packet);
+        }
+        self.owed.wake_instead(removed, id);
+        self.answer_when(id, removed, packet.to_vec());
     }
 
     /// Sends `packet` once what `counter` stands for is committed.

@@ -31,6 +31,7 @@ mod deliver;
 mod destination;
 mod dirty;
 mod end;
+mod ended;
 mod flow;
 mod flusher;
 #[cfg(any(test, feature = "fuzz"))]

@@ -163,13 +163,11 @@ impl Owed {
         by_place && (first >= self.base || self.old.range(first..=last).next().is_none())
     }
 
-    /// When what `counter` stands for is secured, `conn` is woken instead of who was first to wait: that connection is over.
-    pub(super) fn wake_instead(&mut self, counter: u64, conn: ConnId) {
+    /// When what `counter` stands for is secured, `conn` is woken instead of who waited before, which is returned: that connection is over.
+    pub(super) fn wake_instead(&mut self, counter: u64, conn: ConnId) -> Option<ConnId> {
         let place = self.place(counter);
         let slot = place.and_then(|at| self.recent.get_mut(at)).or_else(|| self.old.get_mut(&counter));
-        if let Some(slot) = slot.filter(|slot| slot.cost > 0) {
-            slot.waits = Some(conn);
-        }
+        slot.filter(|slot| slot.cost > 0)?.waits.replace(conn)
     }
 
     fn place(&self, counter: u64) -> Option<usize> {

@@ -53,13 +53,9 @@ impl Broker {
         let known = session.received.remove(packet_id);
         let reason = if known { Reason::Success } else { Reason::PacketIdNotFound };
         let packet = encode::acknowledgement(kind::PUBCOMP, version, packet_id, reason);
-        match session.durable.filter(|_| known) {
-            Some(session) => {
-                let counter = self.change(StateChange::Released { session, packet_id }, Some(id));
-                self.answer_when(id, counter, packet.as_bytes().to_vec());
-            }
-            None => self.send(id, packet.as_bytes()),
-        }
+        let durable = session.durable.filter(|_| known);
+        let counter = durable.map_or(0, |session| self.change(StateChange::Released { session, packet_id }, Some(id)));
+        self.answer_removal(id, counter, packet.as_bytes());
     }
 
     /// PUBREC: the client has the message, or refuses it.

@@ -46,6 +46,8 @@ pub(super) struct Session {
     pub(super) received: Received,
     /// Counter of the row by which it ceased to outlive its connection; 0: there is none.
     pub(super) ceased: u64,
+    /// Counter of the last row that took away one of `filters` or `received`; 0: none.
+    pub(super) removed: u64,
     /// When its client last answered, or was first sent something after it had answered all.
     pub(super) heard: Mono,
 }
@@ -70,6 +72,7 @@ impl Session {
             replays: VecDeque::new(),
             received: Received::default(),
             ceased: 0,
+            removed: 0,
             heard: Mono::ZERO,
         }
     }

@@ -11,6 +11,7 @@ use super::auth::Mechanism;
 use super::conn::{Conn, Conns, Hold};
 use super::deliver::Deferred;
 use super::dirty::Dirty;
+use super::ended::Ended;
 use super::flow::{EASY_AT, Slow};
 use super::id::{ConnId, SessionIndex};
 use super::left::Left;
@@ -65,6 +66,7 @@ pub(super) struct Broker {
     /// When something comes to the sessions of clients that are away: their end, or their will.
     pub(super) deadlines: BTreeSet<(Mono, SessionIndex)>,
     pub(super) left: Left,
+    pub(super) ended: Ended,
     /// Sessions by their number in the store, while what it held is handed over.
     pub(super) restoring: HashMap<SessionId, SessionIndex>,
     /// Ways to prove who one is (5.0, 4.12).
@@ -113,6 +115,7 @@ impl Broker {
             wills: VecDeque::new(),
             deadlines: BTreeSet::new(),
             left: Left::default(),
+            ended: Ended::default(),
             restoring: HashMap::new(),
             mechanisms: Vec::new(),
             seed,
@@ -154,6 +157,7 @@ impl Broker {
                     let (first, last) = (if range.first.epoch() == epoch { range.first.counter() } else { 0 }, range.last.counter());
                     self.open_gates(first, last);
                     self.deliver_deferred(first, last);
+                    self.ended.secured(first, last);
                 }
                 if room {
                     self.wake_held();

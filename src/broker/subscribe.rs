@@ -126,7 +126,7 @@ impl Broker {
         let version = self.conns.get(id).map(|c| c.version).unwrap_or_default();
         let mut packet = Vec::new();
         encode::unsuback(&mut packet, version, unsubscribe.id, &codes);
-        self.answer(id, last, packet);
+        self.answer_removal(id, last, &packet);
         Ok(())
     }
 }

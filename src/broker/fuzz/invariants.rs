@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::peer::{News, Peer};
 use super::rig::{Line, Rig};
-use super::store::Store;
+use super::store::{Disk, Rows, Store};
 use crate::broker::conn::Hold;
 use crate::broker::flow::SLOW_AT;
 use crate::broker::inflight::Stage;
@@ -20,12 +20,29 @@ pub(super) fn promised(news: &News, store: &Store, peer: &Peer, session: Option<
             assert!(store.is_secured(*id), "{what} before {id} is secured");
         }
     };
+    // Whether a kill would bring back what its session has no more.
+    let removed = |has: &dyn Fn(&Rows) -> bool| {
+        let has = |disk: &Disk| session.and_then(|id| disk.sessions.get(&id)).is_some_and(has);
+        has(&store.durable) && !has(&store.latest)
+    };
     match news {
-        News::Connack(present, _) if !present => secured(&peer.before_connack, "CONNACK"),
+        News::Connack(false, 0) => {
+            secured(&peer.before_connack, "CONNACK");
+            let back = gone(&store.durable, &store.latest).find(|rows| *rows.session.client == *peer.client);
+            assert!(back.is_none(), "CONNACK without a session before the end of {back:?}");
+        }
         News::Acked(_, reason, rows) if *reason < 0x80 => secured(rows, "PUBACK or PUBREC"),
-        News::Pubcomp(_, rows) => secured(rows, "PUBCOMP"),
+        News::Pubcomp(id, rows) => {
+            secured(rows, "PUBCOMP");
+            assert!(!removed(&|rows| rows.received.contains(id)), "PUBCOMP before packet id {id} is gone");
+        }
         News::Suback(_, _, rows) => secured(rows, "SUBACK"),
-        News::Unsuback(_, rows) => secured(rows, "UNSUBACK"),
+        News::Unsuback(_, filters, rows) => {
+            secured(rows, "UNSUBACK");
+            for filter in filters {
+                assert!(!removed(&|rows| rows.subscriptions.contains_key(filter)), "UNSUBACK before {filter} is gone");
+            }
+        }
         News::Message(got) if got.qos == 2 => {
             if let Some(session) = session.filter(|session| store.latest.sent(*session, got.id).is_some()) {
                 assert_eq!(store.durable.sent(session, got.id), Some(false), "PUBLISH {} before its row", got.id);
@@ -38,6 +55,11 @@ pub(super) fn promised(news: &News, store: &Store, peer: &Peer, session: Option<
         }
         _ => {}
     }
+}
+
+/// Sessions that a kill would bring back.
+fn gone<'a>(durable: &'a Disk, latest: &'a Disk) -> impl Iterator<Item = &'a Rows> {
+    durable.sessions.iter().filter(|(id, _)| !latest.sessions.contains_key(id)).map(|(_, rows)| rows)
 }
 
 pub(super) fn check(rig: &Rig<'_>) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::packets;
 use crate::model::EntryId;
-use crate::mqtt::packet::{Ack, Connect, Publish};
+use crate::mqtt::packet::{Ack, Connect, Publish, Unsubscribe};
 use crate::mqtt::{Frame, Version, kind, split};
 
 /// A message as it came.
@@ -31,7 +31,8 @@ pub(in crate::broker) enum News {
     Acked(u16, u8, Vec<EntryId>),
     Pubcomp(u16, Vec<EntryId>),
     Suback(u16, Vec<u8>, Vec<EntryId>),
-    Unsuback(u16, Vec<EntryId>),
+    /// With the filters that are gone.
+    Unsuback(u16, Vec<String>, Vec<EntryId>),
     Pubrel(u16),
     Disconnect(u8),
     Pong,
@@ -46,10 +47,21 @@ enum Came {
     Received,
 }
 
+/// A SUBSCRIBE, UNSUBSCRIBE or PUBREL.
+#[derive(Debug, Default)]
+struct Asked {
+    kind: u8,
+    id: u16,
+    rows: Vec<EntryId>,
+    /// Of UNSUBSCRIBE.
+    filters: Vec<String>,
+}
+
 #[derive(Debug, Default)]
 pub(in crate::broker) struct Peer {
     /// Of CONNECT, once the broker has taken it.
     pub(in crate::broker) version: Option<Version>,
+    pub(in crate::broker) client: String,
     pub(in crate::broker) connected: bool,
     receive_maximum: u16,
     packet_max: u32,
@@ -59,8 +71,8 @@ pub(in crate::broker) struct Peer {
     came: BTreeMap<u16, Came>,
     /// PUBLISHes that the broker has taken and not acknowledged: id, QoS, rows.
     publishes: VecDeque<(u16, u8, Vec<EntryId>)>,
-    /// SUBSCRIBE, UNSUBSCRIBE and PUBREL that it has not answered.
-    asked: VecDeque<(u8, u16, Vec<EntryId>)>,
+    /// What it has not answered.
+    asked: VecDeque<Asked>,
     /// Rows that CONNACK waits for.
     pub(in crate::broker) before_connack: Vec<EntryId>,
     /// What a client that does as it should would send now.
@@ -96,7 +108,8 @@ impl Peer {
             }
             kind::PUBREL | kind::SUBSCRIBE | kind::UNSUBSCRIBE => {
                 let id = frame.body.get(..2).map_or(0, |id| u16::from_be_bytes([id[0], id[1]]));
-                self.asked.push_back((frame.kind(), id, rows));
+                let filters = if frame.kind() == kind::UNSUBSCRIBE { filters_of(frame, version) } else { Vec::new() };
+                self.asked.push_back(Asked { kind: frame.kind(), id, rows, filters });
             }
             _ => {}
         }
@@ -105,6 +118,7 @@ impl Peer {
     fn hello(&mut self, frame: &Frame<'_>) {
         let Ok(connect) = Connect::parse(frame) else { return };
         self.version = Some(connect.version);
+        self.client = connect.client_id.to_owned();
         self.receive_maximum = connect.properties.receive_maximum;
         self.packet_max = connect.properties.maximum_packet_size.map_or(u32::MAX, u32::from);
         self.alias_max = connect.properties.topic_alias_maximum;
@@ -158,9 +172,12 @@ impl Peer {
                 }
                 News::Acked(id, reason, rows)
             }
-            kind::PUBCOMP => News::Pubcomp(id, self.answer_to(kind::PUBREL, id)),
-            kind::SUBACK => News::Suback(id, self.codes(frame), self.answer_to(kind::SUBSCRIBE, id)),
-            kind::UNSUBACK => News::Unsuback(id, self.answer_to(kind::UNSUBSCRIBE, id)),
+            kind::PUBCOMP => News::Pubcomp(id, self.answer_to(kind::PUBREL, id).rows),
+            kind::SUBACK => News::Suback(id, self.codes(frame), self.answer_to(kind::SUBSCRIBE, id).rows),
+            kind::UNSUBACK => {
+                let asked = self.answer_to(kind::UNSUBSCRIBE, id);
+                News::Unsuback(id, asked.filters, asked.rows)
+            }
             kind::PUBREL => {
                 assert_eq!(frame.flags(), 2);
                 assert!(self.came.get(&id) != Some(&Came::Published(2)), "PUBREL before PUBREC");
@@ -177,9 +194,9 @@ impl Peer {
         }
     }
 
-    fn answer_to(&mut self, kind: u8, id: u16) -> Vec<EntryId> {
-        let at = self.asked.iter().position(|(k, i, _)| (*k, *i) == (kind, id)).expect("an answer to nothing");
-        self.asked.remove(at).map(|(.., rows)| rows).unwrap_or_default()
+    fn answer_to(&mut self, kind: u8, id: u16) -> Asked {
+        let at = self.asked.iter().position(|asked| (asked.kind, asked.id) == (kind, id)).expect("an answer to nothing");
+        self.asked.remove(at).unwrap_or_default()
     }
 
     fn codes(&self, frame: &Frame<'_>) -> Vec<u8> {
@@ -219,6 +236,11 @@ impl Peer {
         }
         got
     }
+}
+
+fn filters_of(frame: &Frame<'_>, version: Version) -> Vec<String> {
+    let filters = Unsubscribe::parse(frame, version).map(|unsubscribe| unsubscribe.filters).unwrap_or_default();
+    filters.into_iter().flatten().map(|filter| filter.as_str().to_owned()).collect()
 }
 
 /// A PUBLISH as a client reads it, and its alias.

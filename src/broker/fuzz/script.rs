@@ -359,7 +359,7 @@ impl<'a> Script<'a> {
         }
         let indices: Vec<usize> = self.rig.broker.sessions.iter().map(|(index, _)| index).collect();
         for index in indices {
-            self.rig.broker.end_session(index, None);
+            self.rig.broker.end_session(index, false);
         }
         assert_eq!(self.rig.broker.budget.used(), 0, "nothing is held for nobody");
     }

@@ -192,6 +192,45 @@ fn a_connack_that_discards_a_session_waits_for_the_commit() {
     assert_eq!(bench.take(client), ["CONNACK 0"]);
 }
 
+/// That there is no session is true only once the end of the last one is committed, whoever asked for it.
+#[test]
+fn a_connack_without_a_session_waits_for_the_end_of_the_last_one() {
+    let discarded: fn(&mut Bench, ConnId) = |bench, client| {
+        bench.cut(client);
+        let cleaner = bench.open(false);
+        say(bench, cleaner, &connect("c", true, 0, None));
+        bench.cut(cleaner);
+    };
+    let ended: fn(&mut Bench, ConnId) = |bench, client| say(bench, client, &packet(0xe0, &[&[0], &properties(&[&[0x11, 0, 0, 0, 0]])]));
+    let expired: fn(&mut Bench, ConnId) = |bench, client| {
+        bench.cut(client);
+        bench.skip(101_000);
+    };
+    let overtaken: fn(&mut Bench, ConnId) = |bench, client| {
+        bench.cut(client);
+        let slow = bench.open(false);
+        say(bench, slow, &connect("c", true, 0, None));
+    };
+    for (name, end) in [("discarded", discarded), ("ended", ended), ("expired", expired), ("overtaken", overtaken)] {
+        for clean in [true, false] {
+            let mut bench = Bench::new(&[]);
+            let client = bench.open(false);
+            bench.send(client, &connect5("c", false, 100, &[]));
+            end(&mut bench, client);
+            assert_eq!(told(&mut bench).last().map(String::as_str), Some("2: ended"), "{name}");
+            let again = bench.open(false);
+            say(&mut bench, again, &connect("c", clean, 0, None));
+            assert_eq!(bench.take(again), [""; 0], "{name}");
+            let other = bench.open(false);
+            say(&mut bench, other, &connect("d", clean, 0, None));
+            assert_eq!(bench.take(other), ["CONNACK 0"], "{name}");
+            bench.secured(&[(2, 2)]);
+            assert_eq!(bench.take(again), ["CONNACK 0"], "{name}");
+            assert_eq!(bench.end_of(again), None, "{name}: the later one has the session");
+        }
+    }
+}
+
 #[test]
 fn what_the_store_held_comes_back() {
     let received = Restored::Received { session: OLD, packet_id: 9 };

@@ -291,3 +291,25 @@ fn a_message_that_is_sent_again_before_its_commit_is_acknowledged_after_it() {
     bench.commit();
     assert_eq!(bench.take(again), ["PUBREC 1"]);
 }
+
+/// What takes something away and is sent again promises the same as the first time: once that is committed it is gone, not before.
+#[test]
+fn a_removal_that_is_sent_again_before_its_commit_is_answered_after_it() {
+    for (removal, before, answer) in
+        [(ack(kind::PUBREL, 1), publish2("b", "x", 1, false), "PUBCOMP 1"), (unsubscribe(7, "a"), subscribe(1, &[("a", 1)]), "UNSUBACK 7")]
+    {
+        let mut bench = Bench::new(&[]);
+        let first = bench.connect_as("c", false).0;
+        bench.send(first, &before);
+        assert_eq!(bench.take(first).len(), 1);
+        say(&mut bench, first, &removal);
+        bench.cut(first);
+        let again = bench.open(false);
+        say(&mut bench, again, &[connect("c", false, 0, None), removal.clone()].concat());
+        assert_eq!(bench.take(again), ["CONNACK 0 present"], "{answer}");
+        bench.commit();
+        assert_eq!(bench.take(again), [answer]);
+        say(&mut bench, again, &removal);
+        assert_eq!(bench.take(again), [answer], "there is nothing to wait for");
+    }
+}
