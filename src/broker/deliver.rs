@@ -353,6 +353,9 @@ impl Broker {
             let mut delivery = Delivery { gated: true, late: true, counter, before, ..Delivery::of(publisher) };
             self.deliver(&route, &mut letter, &mut delivery);
             self.scratch = letter.into_scratch();
+            for done in delivery.dones {
+                self.owed.done(done);
+            }
         }
     }
 }

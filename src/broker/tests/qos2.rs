@@ -292,6 +292,22 @@ fn a_message_that_is_sent_again_before_its_commit_is_acknowledged_after_it() {
     assert_eq!(bench.take(again), ["PUBREC 1"]);
 }
 
+/// The store hears of what has to go for a message that waited for its packet id's commit, as for any other.
+#[test]
+fn what_a_message_after_its_gate_pushes_out_of_a_queue_is_told() {
+    let mut bench = Bench::with(&[], Limits { session_queue: 1, queue_qos0: true, ..quiet() });
+    let sub = bench.connect_as("sub", false).0;
+    bench.send(sub, &subscribe(1, &[("kept", 1), ("gated", 0)]));
+    bench.cut(sub);
+    let publisher = bench.connect_as("pub", false).0;
+    bench.send(publisher, &publish("kept", "x", 1, false));
+    told(&mut bench);
+    say(&mut bench, publisher, &publish2("gated", "x", 2, false));
+    assert_eq!(told(&mut bench), ["6: received 2"]);
+    bench.secured(&[(6, 6)]);
+    assert_eq!(told(&mut bench), ["done 5 Overflow"]);
+}
+
 /// What takes something away and is sent again promises the same as the first time: once that is committed it is gone, not before.
 #[test]
 fn a_removal_that_is_sent_again_before_its_commit_is_answered_after_it() {
