@@ -21,6 +21,12 @@ const MEASURED: Duration = Duration::from_secs(30);
 /// 10 ms there and back.
 const ONE_WAY: Duration = Duration::from_millis(5);
 const SOON: Duration = Duration::from_secs(20);
+/// The shortest time that a receiver is given before what it has not answered is written (outbox.md 6).
+const LATE: Duration = Duration::from_millis(100);
+/// So long after something was written its row is gone and the WAL is empty again: the cursor comes after 5 s, the checkpoint after 10 s idle.
+const TAIL: Duration = Duration::from_secs(17);
+/// Where the machine itself stood still, another try shows what the gateway does when it does not.
+const TRIES: usize = 4;
 
 #[test]
 fn an_online_gateway_writes_nothing_and_an_offline_one_in_batches() {
@@ -35,12 +41,8 @@ fn an_online_gateway_writes_nothing_and_an_offline_one_in_batches() {
     let publishers = Publishers::start(site.port, LOAD);
     wait_until("messages at the upstream", SOON, || receiver.count() >= 100);
 
-    let began = clock::mono();
-    let online = fsyncs(&site, &gateway, || let_run(MEASURED));
-    let ended = clock::mono();
-    let acked = publishers.acked_between(began, ended);
-    let p99 = percentile(&publishers.ledger().ack_times(began, ended), 99);
-    report(&format!("online writes nothing: {acked} messages acknowledged in {MEASURED:?}, PUBACK p99 {p99:?}: {online} fsyncs"));
+    let online = (1..=TRIES).map(|_| online(&site, &gateway, &publishers)).find(|online| online.fsyncs == 0 || online.late == 0);
+    let online = online.unwrap_or_else(|| panic!("in none of {TRIES} tries was everybody answered in time: is the machine busy?"));
 
     proxy.set(Mode::Closed);
     let before = site.status().expect("a status").outbox;
@@ -54,14 +56,39 @@ fn an_online_gateway_writes_nothing_and_an_offline_one_in_batches() {
         rows as f64 / commits.max(1) as f64
     ));
 
-    assert_eq!(online, 0, "an online gateway has touched its disk\n{}", site.log_tail());
-    assert!(acked >= 2_500, "{acked} of 3,000 messages were acknowledged online: too few to have shown anything");
+    assert_eq!(online.fsyncs, 0, "an online gateway has touched its disk\n{}", site.log_tail());
+    assert!(online.acked >= 2_500, "{} of 3,000 messages were acknowledged online: too few to have shown anything", online.acked);
     assert!((60..=240).contains(&shut), "{shut} fsyncs while shut");
     assert!(acked_shut >= 2_500, "{acked_shut} of 3,000 messages were acknowledged while shut");
 
     proxy.set(Mode::Open);
     let ledger = publishers.finish(SOON);
     wait_until("all that was acknowledged", SOON, || ledger.judge(&receiver.all()).lost.is_empty());
+}
+
+/// What was measured while the upstream was there.
+struct Online {
+    fsyncs: u64,
+    acked: usize,
+    /// Messages that nobody answered in time, so that they had to be written.
+    late: usize,
+}
+
+fn online(site: &Site, gateway: &Gateway<'_>, publishers: &Publishers) -> Online {
+    // What a late answer has had written before is over, or counts as late here.
+    let before = clock::mono();
+    let_run(TAIL);
+    let began = clock::mono();
+    let fsyncs = fsyncs(site, gateway, || let_run(MEASURED));
+    let ended = clock::mono();
+    let ledger = publishers.ledger();
+    let acked = publishers.acked_between(began, ended);
+    let p99 = percentile(&ledger.ack_times(began, ended), 99);
+    let late = ledger.ack_times(before, ended).into_iter().filter(|took| *took >= LATE).count();
+    report(&format!(
+        "online writes nothing: {acked} messages acknowledged in {MEASURED:?}, PUBACK p99 {p99:?}, {late} after {LATE:?}: {fsyncs} fsyncs"
+    ));
+    Online { fsyncs, acked, late }
 }
 
 /// How often the gateway calls fsync or fdatasync, in all its threads, while `meanwhile` runs.
