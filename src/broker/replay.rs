@@ -3,7 +3,7 @@
 use super::access;
 use super::apply::Work;
 use super::flow::SLOW_AT;
-use super::id::{ConnId, SessionIndex};
+use super::id::ConnId;
 use super::inflight::{Sent, Stage};
 use super::letter::{self, Letter};
 use super::output::Stored;
@@ -135,9 +135,8 @@ impl Broker {
             self.counters.delivered += u64::from(fits);
             return true;
         }
-        let exactly = durable.filter(|_| qos == QoS::ExactlyOnce);
         let cost = Entry::OVERHEAD + Entry::DUE + topic.as_bytes().len() + properties.len() + body.len();
-        if exactly.is_some() && !self.owed.has_room(cost) {
+        if durable.is_some() && !self.owed.has_room(cost) {
             return false;
         }
         let (Some(conn), Some(session)) = (self.conns.get_mut(id), self.sessions.get_mut(index)) else { return true };
@@ -155,51 +154,50 @@ impl Broker {
             identifiers,
             group: None,
         };
+        // At QoS 2 its packet id has to outlive a kill, so that it leaves when its row is committed.
+        let waits = durable.is_some() && qos == QoS::ExactlyOnce;
+        if !waits {
+            if !conn.push_sent(&mut sent, now) {
+                // Larger than the client takes.
+                return true;
+            }
+            self.counters.delivered += 1;
+        }
+        let prompt = !waits && session.is_prompt(now);
         if session.inflight.is_empty() {
             session.heard = now;
         }
-        match exactly {
-            // Its packet id has to outlive a kill.
-            Some(session) => self.put_retained(index, session, sent, retained),
-            None if conn.push_sent(&mut sent, now) => {
-                self.counters.delivered += 1;
-                if session.is_brief() {
-                    sent.message = None;
-                    sent.identifiers = None;
-                }
-                session.inflight.push(sent, &self.budget);
+        if let Some(durable) = durable {
+            let entry = entry_of(retained, durable, &sent, prompt);
+            sent.entry = self.owed.next_id();
+            let counter = self.owed.give(Entry { accepted: now, accepted_wall: self.now.wall, ..entry }, None);
+            if waits {
+                sent.wait = counter;
+                self.gates.insert((counter, index, session.serial));
             }
-            // Larger than the client takes.
-            None => {}
+        } else {
+            sent.message = None;
+            sent.identifiers = None;
         }
+        session.inflight.push(sent, &self.budget);
         true
     }
+}
 
-    /// A copy at QoS 2 for a session in the store: it leaves when its row is committed.
-    fn put_retained(&mut self, index: SessionIndex, session: SessionId, mut sent: Sent, retained: &RetainedMessage) {
-        let due = Due {
-            session,
-            qos: QoS::ExactlyOnce,
-            retain: true,
-            identifiers: sent.identifiers.clone().unwrap_or_else(|| [].into()),
-            state: DueState::Sent(sent.packet_id),
-            prompt: false,
-        };
-        let entry = Entry {
-            due: vec![due],
-            qos: QoS::ExactlyOnce,
-            retain: true,
-            properties: retained.properties.clone(),
-            expires: retained.expires,
-            awaited: true,
-            accepted: self.now.mono,
-            accepted_wall: self.now.wall,
-            ..Entry::new(retained.topic.clone(), retained.body.clone())
-        };
-        sent.entry = self.owed.next_id();
-        sent.wait = self.owed.give(entry, None);
-        let Some(session) = self.sessions.get_mut(index) else { return };
-        self.gates.insert((sent.wait, index, session.serial));
-        session.inflight.push(sent, &self.budget);
+/// What a session in the store is owed: this copy is an entry of its own.
+fn entry_of(retained: &RetainedMessage, session: SessionId, sent: &Sent, prompt: bool) -> Entry {
+    let (qos, state) = match sent.stage {
+        Stage::AtLeastOnce => (QoS::AtLeastOnce, DueState::Queued),
+        Stage::ExactlyOnce | Stage::Release => (QoS::ExactlyOnce, DueState::Sent(sent.packet_id)),
+    };
+    let identifiers = sent.identifiers.clone().unwrap_or_else(|| [].into());
+    Entry {
+        due: vec![Due { session, qos, retain: true, identifiers, state, prompt }],
+        qos,
+        retain: true,
+        properties: retained.properties.clone(),
+        expires: retained.expires,
+        awaited: qos == QoS::ExactlyOnce,
+        ..Entry::new(retained.topic.clone(), retained.body.clone())
     }
 }

@@ -96,6 +96,27 @@ fn at_qos_2_a_durable_session_gets_its_copy_when_the_row_is_committed() {
     bench.send(publisher, &publish2("other", "y", 2, false));
 }
 
+/// It is in flight as any other message is.
+#[test]
+fn at_qos_1_a_durable_session_is_owed_its_copy_until_it_answers() {
+    let mut bench = Bench::new(&[]);
+    bench.inject("a", "1", true);
+    bench.inject("b", "2", true);
+    let (sub, _) = bench.connect_as("sub", false);
+    told(&mut bench);
+    bench.send(sub, &subscribe(1, &[("+", 1)]));
+    assert_eq!(bench.take(sub), ["a 1 q1 id1 retain", "b 2 q1 id2 retain", "SUBACK 1 [1]"]);
+    let rows = ["2: subscribed +", "3: entry a [\"queued prompt\"]", "4: entry b [\"queued prompt\"]"];
+    assert_eq!(told(&mut bench), rows, "SUBACK waits, these may be answered before they are written");
+    bench.send(sub, &puback(1));
+    assert_eq!(told(&mut bench), ["done 3"]);
+    bench.cut(sub);
+    let (sub, _) = bench.connect_as("sub", false);
+    assert_eq!(bench.take(sub), ["b 2 q1 id2 dup retain"]);
+    bench.send(sub, &puback(2));
+    assert_eq!(told(&mut bench), ["done 4"]);
+}
+
 #[test]
 fn a_long_replay_leaves_room_for_the_clients_own_packets() {
     let mut bench = Bench::new(&[]);
