@@ -242,9 +242,14 @@ impl Broker {
         true
     }
 
+    /// `length`: bytes of the body.
+    pub(super) fn count_sent(&mut self, sent: bool, length: u64) {
+        self.counters.delivered += u64::from(sent);
+        self.traffic.publish_bytes_sent += if sent { length } else { 0 };
+    }
+
     fn note_delivery(&mut self, id: ConnId, letter: &mut Letter<'_>) {
-        self.counters.delivered += 1;
-        self.traffic.publish_bytes_sent += letter.body_len() as u64;
+        self.count_sent(true, letter.body_len() as u64);
         if let Some(conn) = self.conns.get_mut(id)
             && !conn.dirty
         {
@@ -307,11 +312,11 @@ impl Broker {
         let now = self.now.mono;
         let (Some(conn), Some(session)) = (self.conns.get_mut(id), self.sessions.get_mut(index)) else { return };
         let Waiting { message, qos, retain, entry, identifiers, group } = waiting;
-        self.traffic.publish_bytes_sent += message.body.len() as u64;
+        let length = message.body.len() as u64;
         let first = PUBLISH | (qos as u8) << 1 | u8::from(retain);
         if qos == QoS::AtMostOnce {
             let fits = conn.push_message(&message, first, None, identifiers.as_ref(), now);
-            self.counters.delivered += u64::from(fits);
+            self.count_sent(fits, length);
             return;
         }
         let durable = session.durable.filter(|_| entry != EntryId::ZERO);
@@ -331,7 +336,7 @@ impl Broker {
                     sent.identifiers = None;
                 }
                 session.inflight.push(sent, &self.budget);
-                self.counters.delivered += 1;
+                self.count_sent(true, length);
             }
             // Larger than the client takes.
             None => {

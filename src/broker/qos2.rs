@@ -182,6 +182,7 @@ impl Broker {
             } else if conn.push_sent(sent, now) {
                 room -= 1;
                 self.counters.delivered += 1;
+                self.traffic.publish_bytes_sent += sent.message.as_ref().map_or(0, |message| message.body.len() as u64);
             } else {
                 dropped.push(sent.packet_id);
             }

@@ -128,11 +128,12 @@ impl Broker {
         let identifiers = identifier.map(|n| [n].into());
         let (topic, properties) = (retained.topic.clone(), retained.properties.clone());
         let body = letter::text(&retained.body);
+        let length = body.len() as u64;
         if qos == QoS::AtMostOnce {
             let stored = Stored::new(topic, body, properties, retained.expires, &self.budget);
             let Some(conn) = self.conns.get_mut(id) else { return true };
             let fits = conn.push_message(&stored, first, None, identifiers.as_ref(), now);
-            self.counters.delivered += u64::from(fits);
+            self.count_sent(fits, length);
             return true;
         }
         let cost = Entry::OVERHEAD + Entry::DUE + topic.as_bytes().len() + properties.len() + body.len();
@@ -162,6 +163,7 @@ impl Broker {
                 return true;
             }
             self.counters.delivered += 1;
+            self.traffic.publish_bytes_sent += length;
         }
         let prompt = !waits && session.is_prompt(now);
         if session.inflight.is_empty() {

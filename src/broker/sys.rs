@@ -77,6 +77,9 @@ impl Broker {
         let sys = &mut self.sys;
         if first {
             sys.say("broker/version", format!("tidegate version {}", env!("CARGO_PKG_VERSION")));
+            for name in &self.names {
+                sys.say_first(&format!("broker/connection/{name}/state"), "0");
+            }
         }
         sys.say("broker/uptime", format!("{} seconds", now.since(started).as_secs()));
         for (topic, value) in [
@@ -174,6 +177,13 @@ impl Sys {
         if self.last.get(topic) != Some(&value) {
             self.last.insert(topic.to_owned(), value.clone());
             self.waiting.push_back((format!("$SYS/{topic}"), value));
+        }
+    }
+
+    /// A value of a topic that has none yet.
+    fn say_first(&mut self, topic: &str, value: &str) {
+        if !self.last.contains_key(topic) {
+            self.say(topic, value.to_owned());
         }
     }
 

@@ -69,6 +69,8 @@ fn a_late_subscriber_gets_the_last_values_and_a_durable_one_at_qos_0() {
     assert_eq!(bench.take(late), ["$SYS/broker/uptime 0 seconds q0 retain", "SUBACK 1 [2]"]);
     bench.pass(10_000);
     assert_eq!(bench.take(late), ["$SYS/broker/uptime 10 seconds q0"]);
+    let traffic = bench.broker.traffic;
+    assert_eq!(traffic.publish_bytes_sent, "0 seconds10 seconds".len() as u64, "{traffic:?}");
     bench.cut(late);
     bench.pass(10_000);
     let (late, _) = bench.connect_as("late", false);
@@ -84,6 +86,8 @@ fn a_late_subscriber_gets_the_last_values_and_a_durable_one_at_qos_0() {
 #[test]
 fn an_upstreams_connection_is_seen_as_it_changes() {
     let (mut bench, watch) = watched("$SYS/broker/connection/+/state");
+    bench.pass(100);
+    assert_eq!(values(&mut bench, watch), ["$SYS/broker/connection/up0/state 0"], "one that was never up is not left out");
     let link = |up| OutboxToBroker::Link { upstream: crate::model::UpstreamId(0), up };
     for (up, want) in [(true, &["$SYS/broker/connection/up0/state 1"][..]), (true, &[]), (false, &["$SYS/broker/connection/up0/state 0"])] {
         bench.outbox(link(up));
