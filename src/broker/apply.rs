@@ -130,6 +130,9 @@ impl Broker {
 
     fn packet(&mut self, id: ConnId, frame: &Frame<'_>, work: &mut Work) -> Result<Step, End> {
         let version = self.conns.get(id).map(|c| c.version).unwrap_or_default();
+        if matches!(frame.kind(), kind::CONNECT | kind::SUBSCRIBE | kind::UNSUBSCRIBE) && self.owed.is_flooded() {
+            return Ok(Step::Hold(Hold::Unsecured));
+        }
         match frame.kind() {
             kind::PUBLISH => return self.publish(id, frame, work),
             kind::PUBACK => self.puback(id, packet::Ack::parse(frame, version)?.id),

@@ -114,7 +114,8 @@ pub struct Limits {
     pub connections_max: usize,
     /// From accept to CONNECT; then closed.
     pub connect_timeout: Duration,
-    /// Bytes given to the outbox and not yet secured; above it publishes that have a destination are held until it is below ¾.
+    /// Bytes given to the outbox and not yet secured; above it publishes that have a destination are held until it is below ¾, and above twice
+    /// of it CONNECT, SUBSCRIBE and UNSUBSCRIBE, too.
     pub unsecured_max: usize,
     /// Longest session expiry interval in seconds; a client that asks for more has its session for so long, and is told so in 5.0. `u32::MAX`:
     /// as long as clients want, for ever with 3.x's persistent sessions.

@@ -12,7 +12,7 @@ const RECENT_MAX: usize = 8_192;
 /// Most items of one `Put`.
 const PUT_MAX: usize = 1_024;
 
-/// Bytes that a change of state counts for.
+/// Bytes that a change of state counts for beside what it carries.
 const CHANGE_COST: usize = 256;
 
 /// The ledger of the broker's side.
@@ -88,6 +88,14 @@ impl Owed {
         !self.pressed
     }
 
+    /// Whether clients who have nothing to publish are to wait, too: the store does not keep up with what they change. Publishes alone never come
+    /// so far.
+    pub(super) const fn is_flooded(&mut self) -> bool {
+        let flooded = self.bytes > 2 * self.max;
+        self.pressed |= flooded;
+        flooded
+    }
+
     /// The id that comes next; [`EntryId::ZERO`] before the start.
     pub(super) const fn next_id(&self) -> EntryId {
         match self.start {
@@ -107,8 +115,9 @@ impl Owed {
     /// As [`Owed::give`]; `held`: bytes that are kept elsewhere until it is secured.
     pub(super) fn change(&mut self, mut change: Change, held: usize, waits: Option<ConnId>) -> u64 {
         change.id = self.next_id();
+        let size = change.what.size();
         self.pending.push_back(Put::Change(change));
-        self.take(CHANGE_COST + held, waits)
+        self.take(CHANGE_COST + size + held, waits)
     }
 
     pub(super) fn done(&mut self, done: DueDone) {

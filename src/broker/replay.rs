@@ -52,11 +52,7 @@ impl Broker {
         }
         let (changes, more) = self.retained.take_dirty(FLUSH, self.now.mono);
         for change in changes {
-            let held = match &change {
-                StateChange::Retained(message) => message.body.bytes.len(),
-                _ => 0,
-            };
-            self.put_change(change, false, held, None);
+            self.put_change(change, false, 0, None);
         }
         more
     }

@@ -152,6 +152,23 @@ pub enum StateChange {
     RetainedGone(Topic),
 }
 
+impl StateChange {
+    /// Bytes of what it carries.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Session(session) => {
+                let will = session.will.as_ref().map_or(0, |will| will.topic.as_bytes().len() + will.body.len() + will.properties.len());
+                session.client.len() + session.user.as_ref().map_or(0, |user| user.len()) + will
+            }
+            Self::Subscribed { subscription, .. } => subscription.filter.as_str().len(),
+            Self::Unsubscribed { filter, .. } => filter.as_str().len(),
+            Self::Retained(message) => message.topic.as_bytes().len() + message.body.bytes.len() + message.properties.len(),
+            Self::RetainedGone(topic) => topic.as_bytes().len(),
+            Self::SessionEnded(_) | Self::Received { .. } | Self::Released { .. } | Self::Due { .. } => 0,
+        }
+    }
+}
+
 /// One retained message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RetainedMessage {

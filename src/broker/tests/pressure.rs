@@ -1,5 +1,6 @@
 //! What happens at each limit (outbox.md 11, 12; slow receivers).
 
+use super::qos2::say;
 use super::*;
 
 fn limits(unsecured_max: usize) -> Limits {
@@ -258,4 +259,32 @@ fn an_answer_does_not_wait_behind_deliveries_to_others_nor_they_behind_answers()
     }
     let next = [bench.broker.next_dirty(), bench.broker.next_dirty()];
     assert!(next.iter().flatten().any(|id| !answered.contains(id)), "{next:?}");
+}
+
+/// Each may carry as much as a will or a filter is long, and the store may stand still for seconds.
+#[test]
+fn changes_of_sessions_that_are_not_committed_have_a_limit() {
+    let mut bench = Bench::with(&[], limits(1 << 20));
+    let will = |n: u32| "x".repeat(60_000) + &n.to_string();
+    for n in 0..200 {
+        let client = bench.open(false);
+        say(&mut bench, client, &connect("c", false, 0, Some(("will", &will(n), 1, false))));
+        bench.cut(client);
+    }
+    let bytes = bench.broker.owed.bytes();
+    assert!((2 << 20..3 << 20).contains(&bytes), "{bytes} bytes of wills");
+    let client = bench.open(false);
+    say(&mut bench, client, &connect("other", false, 0, None));
+    assert_eq!(bench.take(client), [""; 0]);
+    bench.commit();
+    assert_eq!(bench.take(client), ["CONNACK 0"]);
+    let long = "f/".repeat(60) + &"x".repeat(60_000);
+    for id in 1..=100 {
+        say(&mut bench, client, &subscribe(id, &[(&long, 1)]));
+    }
+    let bytes = bench.broker.owed.bytes();
+    assert!((2 << 20..3 << 20).contains(&bytes), "{bytes} bytes of filters");
+    while bench.commit() {}
+    bench.resume();
+    assert_eq!(bench.take(client).len(), 100, "all are answered in the end");
 }

@@ -5,7 +5,7 @@
 
 use super::disk::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, Writing};
 use super::*;
-use crate::model::{Change, DoneHow, DueDone, DueState, RetainedMessage, SessionId, StateChange};
+use crate::model::{Change, DoneHow, DueDone, DueState, SessionId, StateChange};
 use crate::outbox::commit::{Besides, Due as DueNow, Latency};
 use crate::outbox::job::Loss;
 
@@ -338,8 +338,7 @@ impl Ledger {
 }
 
 fn cost(change: &Change) -> usize {
-    let of = |message: &RetainedMessage| message.topic.as_bytes().len() + message.body.bytes.len() + message.properties.len();
-    Entry::OVERHEAD + if let StateChange::Retained(message) = &change.what { of(message) } else { 0 }
+    Entry::OVERHEAD + change.what.size()
 }
 
 /// Cuts what was restored into pages.
@@ -374,7 +373,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::model::{Body, Topic};
+    use crate::model::{Body, RetainedMessage, Topic};
 
     #[test]
     fn a_page_has_its_bounds_and_one_item_passes_however_large() {
