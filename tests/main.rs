@@ -7,6 +7,7 @@ mod bridge_reasons;
 mod bridge_refusals;
 mod bridge_terms;
 mod bridge_tls;
+mod bridge_to_gateway;
 mod broker_bridged;
 mod broker_clients;
 mod check;
