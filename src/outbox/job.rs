@@ -30,9 +30,9 @@ pub enum Job {
     Vacuum {
         pages: u32,
     },
-    /// The store's thread ends. Without a checkpoint the file is left as it is.
+    /// The store's thread ends; the file is tidied, and knows how long this boot ran. `None`: it is left as it is.
     Close {
-        checkpoint: bool,
+        now: Option<Now>,
     },
 }
 

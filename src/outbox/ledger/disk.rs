@@ -155,7 +155,7 @@ impl Ledger {
         }
         if !self.disk.is_usable() {
             if self.finishing {
-                return (self.close(), None);
+                return (self.close(now), None);
             }
             return (None, None);
         }
@@ -170,15 +170,15 @@ impl Ledger {
         let (commit, wake) = self.next_commit(now);
         let job = commit.or_else(|| self.next_read(now.mono)).or_else(|| self.next_chore(now.mono));
         if job.is_none() && self.finishing {
-            return (self.close(), None);
+            return (self.close(now), None);
         }
         let idle = self.disk.written.then(|| self.disk.last_write + IDLE).filter(|at| *at > now.mono);
         (job, earliest(wake, idle))
     }
 
-    fn close(&mut self) -> Option<Job> {
+    fn close(&mut self, now: Now) -> Option<Job> {
         self.disk.busy = Busy::Closing;
-        Some(Job::Close { checkpoint: self.disk.is_usable() })
+        Some(Job::Close { now: self.disk.is_usable().then_some(now) })
     }
 
     fn next_commit(&mut self, now: Now) -> (Option<Job>, Option<Mono>) {

@@ -13,7 +13,7 @@ use super::job::{Job, Read, Report, Trouble, Usage};
 use super::times::{Times, When};
 use super::{ClockTrust, schema, system};
 use crate::clock;
-use crate::model::{EntryId, Mono};
+use crate::model::{EntryId, Mono, Now};
 
 /// Longest a read or a slice of a survey keeps a commit waiting.
 const SLICE: Duration = Duration::from_millis(5);
@@ -56,10 +56,15 @@ impl File {
             Job::Survey { after, upto, owing } => survey::survey(db, after, upto, &owing, When { times: &self.times, now: Mono::ZERO }),
             Job::Checkpoint => checkpoint(db),
             Job::Vacuum { pages } => vacuum(db, pages),
-            Job::Close { checkpoint: wanted } => {
-                // A clean end leaves an empty WAL; if that fails, the next start reads it.
-                let done = if wanted { checkpoint(db).map(drop) } else { Ok(()) };
-                if let Err(error) = done {
+            Job::Close { now } => {
+                let end = |now: Now| {
+                    // What expires counts the time of this boot on; nothing else may have been written for days.
+                    self.times.look(now, system::is_trusted(self.trust));
+                    let said = self.times.boot().map_or(Ok(()), |boot| schema::write_boot(db, boot));
+                    // A clean end leaves an empty WAL; if that fails, the next start reads it.
+                    checkpoint(db).map(drop).and(said)
+                };
+                if let Err(error) = now.map_or(Ok(()), end) {
                     tracing::warn!(%error, "the store could not be tidied at its end; the next start does it");
                 }
                 self.db = None;

@@ -310,6 +310,25 @@ fn what_expires_counts_over_a_restart_as_far_as_the_clocks_are_known() {
     }
 }
 
+/// Online nothing is written for as long as a site runs; what it ran counts all the same after an orderly end.
+#[test]
+fn an_orderly_end_says_how_long_the_machine_ran() {
+    let folder = folder();
+    let path = store_in(&folder);
+    let mut rig = Rig::open(&path, &["cloud"]);
+    let id = SessionId(rig.next_id());
+    let what = StateChange::Session(StoredSession { left_ms: Some(60_000), ..session(id, "one") });
+    rig.put_one(Put::Change(Change { id: id.0, awaited: true, at: rig.now.mono, at_wall: rig.now.wall, what }));
+    rig.after(MS * 20_000);
+    rig.ledger.apply(Event::Finish, rig.now);
+    rig.settle();
+    let another = Moment { boot: "another".into(), since_boot: MS * 5_000, ..moment(rig.now) };
+    drop(rig);
+    let rig = Rig::at(options(&path, &["cloud"]), &another).expect("free");
+    let [Restored::Session(session)] = &rig.restored[..] else { panic!("{:?}", rig.restored) };
+    assert_eq!(session.left_ms, Some(35_000));
+}
+
 #[test]
 fn what_has_expired_is_not_handed_to_an_upstream() {
     let folder = folder();
