@@ -74,13 +74,10 @@ impl Broker {
         let packets_sent = self.budget.packets();
         let first = self.sys.started.is_none();
         let started = *self.sys.started.get_or_insert(now);
-        let sys = &mut self.sys;
         if first {
-            sys.say("broker/version", format!("tidegate version {}", env!("CARGO_PKG_VERSION")));
-            for name in &self.names {
-                sys.say_first(&format!("broker/connection/{name}/state"), "0");
-            }
+            self.begin_sys();
         }
+        let sys = &mut self.sys;
         sys.say("broker/uptime", format!("{} seconds", now.since(started).as_secs()));
         for (topic, value) in [
             ("broker/clients/total", status.sessions),
@@ -127,6 +124,13 @@ impl Broker {
             sys.load(name, count, elapsed, first);
         }
         self.news = true;
+    }
+
+    fn begin_sys(&mut self) {
+        self.sys.say("broker/version", format!("tidegate version {}", env!("CARGO_PKG_VERSION")));
+        for name in &self.names {
+            self.sys.say_first(&format!("broker/connection/{name}/state"), "0");
+        }
     }
 
     /// The connection of an upstream is up or down.
