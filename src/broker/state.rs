@@ -153,7 +153,7 @@ impl Broker {
                     self.release_acks(id);
                 }
                 let epoch = self.owed.next_id().epoch();
-                for range in ranges.into_iter().filter(|range| range.last.epoch() == epoch) {
+                for range in ranges.into_iter().filter(|range| range.last.epoch() == epoch && range.first <= range.last) {
                     let (first, last) = (if range.first.epoch() == epoch { range.first.counter() } else { 0 }, range.last.counter());
                     self.open_gates(first, last);
                     self.deliver_deferred(first, last);

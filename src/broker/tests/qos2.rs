@@ -106,6 +106,8 @@ fn an_outgoing_qos_2_publish_and_its_pubrel_wait_for_their_rows() {
     say(&mut bench, publisher, &publish2("a", "x", 7, false));
     assert_eq!(told(&mut bench), ["3: entry a [\"sent 1\"]"]);
     assert_eq!((bench.take(sub), bench.take(publisher)), (vec![], vec![]), "neither before the commit");
+    bench.secured(&[(3, 2)]);
+    assert_eq!(bench.take(sub), [""; 0], "an empty range says nothing");
     bench.secured(&[(3, 3)]);
     assert_eq!(bench.take(sub), ["a x q2 id1"]);
     assert_eq!(bench.take(publisher), ["PUBREC 7"]);
