@@ -93,6 +93,10 @@ impl Broker {
                 self.hold(id, Hold::Acks);
                 break Turn::Held;
             }
+            if conn.is_unread(self.is_crowded()) {
+                self.hold(id, Hold::Unread);
+                break Turn::Held;
+            }
             if work.is_done() {
                 break Turn::Again;
             }

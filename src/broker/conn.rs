@@ -8,7 +8,7 @@ use super::acks::{Ack, Acks, Answers};
 use super::alias::{ALIASES_MAX, AliasesIn, AliasesOut};
 use super::auth::Authentication;
 use super::end::End;
-use super::flow::Slow;
+use super::flow::{SLOW_AT, Slow};
 use super::id::{ConnId, SessionIndex};
 use super::output::{Budget, Out};
 use super::owed::Owed;
@@ -31,6 +31,8 @@ pub(super) enum Hold {
     Acks,
     /// A receiver of its messages is slow.
     Slow,
+    /// It does not read our answers. Of all that hold a connection this alone is its own doing, so keep-alive goes on.
+    Unread,
     /// What the id with this counter stands for is not committed.
     Commit(u64),
 }
@@ -64,6 +66,8 @@ pub(super) struct Conn {
     pub(super) aliases_out: AliasesOut,
     pub(super) will: Option<Box<StoredWill>>,
     pub(super) out: Out,
+    /// Bytes of `out` that are answers, or less than so many.
+    pub(super) answered: usize,
     pub(super) dirty: bool,
     /// Enhanced authentication: the method of CONNECT, and how far it is.
     pub(super) auth: Option<Box<Authentication>>,
@@ -109,6 +113,7 @@ impl Conn {
     /// (5.0, 4.9).
     pub(super) fn answer(&mut self, packet: &[u8]) {
         give_back(&mut self.unacknowledged, packet);
+        self.answered += packet.len();
         self.out.push(packet);
     }
 
@@ -117,6 +122,27 @@ impl Conn {
     pub(super) fn has_too_many_waiting(&self, max: usize) -> bool {
         let (answers, acks) = (self.answers.len(), self.acks.len());
         if self.version.is_5() { answers >= max || acks > max } else { answers + acks >= max }
+    }
+
+    /// `n` bytes of the output are written. True if the connection was held until now because its answers were not read. `crowded`: all outputs
+    /// together have no room.
+    pub(super) fn written(&mut self, n: usize, now: Mono, crowded: bool) -> bool {
+        self.out.advance(n);
+        self.answered = self.answered.min(self.out.waiting());
+        if self.hold != Some(Hold::Unread) {
+            return false;
+        }
+        self.seen = now;
+        if self.answered > answers_max(crowded) / 2 {
+            return false;
+        }
+        self.hold = None;
+        true
+    }
+
+    /// Whether more answers wait to be read than may: nothing more is parsed then.
+    pub(super) const fn is_unread(&self, crowded: bool) -> bool {
+        self.answered > answers_max(crowded)
     }
 
     /// Takes note of the acknowledgement that one PUBLISH is to have.
@@ -128,15 +154,14 @@ impl Conn {
 
     /// Sends what is secured by now of all that waits to be answered.
     pub(super) fn release_answers(&mut self, owed: &Owed) {
-        let Self { acks, answers, out, unacknowledged, .. } = self;
-        acks.release(owed, |packet| {
-            give_back(unacknowledged, packet.as_bytes());
-            out.push(packet.as_bytes());
-        });
-        answers.release(owed, |packet| {
+        let Self { acks, answers, out, unacknowledged, answered, .. } = self;
+        let mut send = |packet: &[u8]| {
             give_back(unacknowledged, packet);
+            *answered += packet.len();
             out.push(packet);
-        });
+        };
+        acks.release(owed, |packet| send(packet.as_bytes()));
+        answers.release(owed, send);
     }
 
     /// The topic that the packet names by an alias; `None`: the packet's own. A new alias is taken note of.
@@ -153,6 +178,12 @@ impl Conn {
         self.aliases_in.set(alias, topic);
         Ok(None)
     }
+}
+
+/// Bytes of answers that may wait for a client to read them; at it nothing more of what it says is parsed. As much as may wait of what others
+/// send it, so that this alone never reaches it; little where all outputs together are beyond their limit.
+const fn answers_max(crowded: bool) -> usize {
+    if crowded { 4 << 10 } else { SLOW_AT }
 }
 
 /// PUBACK, PUBCOMP, or PUBREC with an error.
@@ -192,6 +223,7 @@ impl Conns {
             aliases_out: AliasesOut::default(),
             will: None,
             out: Out::new(budget),
+            answered: 0,
             dirty: false,
             auth: None,
             unacknowledged: 0,

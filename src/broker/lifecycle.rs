@@ -204,8 +204,10 @@ impl Broker {
                     let refused = conn.refused_since.is_some_and(|since| now.since(since) >= limits.refuse_close);
                     full.iter().next().filter(|_| refused).map(|upstream| End::Refused(upstream.0))
                 }
-                (None, Some(_)) => None,
-                (None, None) => (!conn.patience.is_zero() && now.since(conn.seen) > conn.patience).then_some(End::KeepAlive),
+                (None, Some(Hold::NotStarted | Hold::Unsecured | Hold::Acks | Hold::Slow | Hold::Commit(_))) => None,
+                (None, None | Some(Hold::Unread)) => {
+                    (!conn.patience.is_zero() && now.since(conn.seen) > conn.patience).then_some(End::KeepAlive)
+                }
             };
             end.map(|end| (id, Some(end)))
         });

@@ -195,7 +195,7 @@ impl Broker {
                 conn.refused_since.get_or_insert(now);
                 self.held.push(id);
             }
-            Hold::Acks | Hold::Slow | Hold::Commit(_) => {}
+            Hold::Acks | Hold::Slow | Hold::Unread | Hold::Commit(_) => {}
         }
     }
 
@@ -289,6 +289,11 @@ impl Broker {
         self.conns.get(id).is_some_and(|conn| !conn.replays.is_empty())
     }
 
+    /// All outputs and queues together are beyond their limit.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.budget.used() > self.limits.output_max
+    }
+
     /// Its socket takes nothing any more.
     pub(super) fn forget_output(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get_mut(id) {
@@ -302,8 +307,11 @@ impl Broker {
 
     /// `n` bytes of the connection's output were written.
     pub(super) fn written(&mut self, id: ConnId, n: usize, now: Now) {
+        let crowded = self.is_crowded();
         let Some(conn) = self.conns.get_mut(id) else { return };
-        conn.out.advance(n);
+        if conn.written(n, now.mono, crowded) {
+            self.wakes.push(id);
+        }
         self.traffic.bytes_sent += n as u64;
         if conn.end.is_some() {
             // Its task closes the socket after the last byte.

@@ -288,3 +288,46 @@ fn changes_of_sessions_that_are_not_committed_have_a_limit() {
     bench.resume();
     assert_eq!(bench.take(client).len(), 100, "all are answered in the end");
 }
+
+/// It is not only what others send it that waits for a client which reads nothing: so do our answers.
+#[test]
+fn a_client_that_reads_no_answers_is_not_listened_to() {
+    let mut bench = Bench::new(&[]);
+    let client = bench.open(false);
+    bench.send(client, &[connect("c", true, 10, None), subscribe(1, &[("large", 0)])].concat());
+    bench.take(client);
+    let pings = PING.repeat(400_000);
+    assert_eq!(bench.send(client, &pings), Turn::Held);
+    let held = bench.broker.output(client).map_or(0, |out| out.waiting());
+    assert!(held <= 300 << 10, "{held}");
+    let (mut seen, mut reads) = (0, 0);
+    while seen < pings.len() {
+        let got = bench.raw(client).len();
+        assert!(got > 0, "held for ever, after {seen} bytes");
+        (seen, reads) = (seen + got, reads + 1);
+    }
+    assert!(reads <= 2);
+    assert_eq!((seen, bench.end_of(client)), (pings.len(), None));
+    // A message for it, however large, does not shut its mouth.
+    let publisher = bench.connect("pub");
+    bench.send(publisher, &publish("large", &"x".repeat(1 << 20), 0, false));
+    assert_eq!(bench.send(client, &PING.repeat(1_000)), Turn::Hungry);
+    bench.raw(client);
+    // It has gone silent.
+    bench.send(client, &pings);
+    bench.pass(14_000);
+    assert_eq!(bench.end_of(client), None);
+    bench.pass(2_000);
+    assert_eq!(bench.end_of(client), Some(End::KeepAlive));
+}
+
+/// However many do it.
+#[test]
+fn answers_that_nobody_reads_are_bounded_together() {
+    let mut bench = Bench::with(&[], Limits { output_max: 1 << 20, ..quiet() });
+    for i in 0..100 {
+        let client = bench.connect(&format!("c{i}"));
+        bench.send(client, &PING.repeat(100_000));
+    }
+    assert!(bench.broker.budget.used() < 2 << 20, "{}", bench.broker.budget.used());
+}
