@@ -12,6 +12,7 @@ use crate::broker::id::ConnId;
 use crate::broker::state::Broker;
 use crate::broker::{Limits, Options};
 use crate::model::{EntryId, Message, Mono, Now, OutboxToBroker, Put, StateChange, TopicFilter, Wall};
+use crate::mqtt::packet::Publish;
 use crate::mqtt::{Version, kind, split};
 
 /// Turns of one connection in a row; a broker that wants more goes round in circles.
@@ -173,10 +174,11 @@ impl<'a> Rig<'a> {
         let kind = frame.as_ref().map_or(0, crate::mqtt::Frame::kind);
         let waiting = line.input.first().map_or(0, |first| first >> 4);
         if waiting == kind::CONNECT || kind == kind::CONNECT {
-            line.peer.before_connack.extend(rows_of(&puts, kind::CONNECT));
+            line.peer.before_connack.extend(rows_of(&puts, kind::CONNECT, None));
         }
         if let Some(frame) = &frame {
-            line.peer.applied(frame, rows_of(&puts, kind));
+            let body = Publish::parse(frame, line.peer.version()).ok().map(|publish| publish.body).filter(|_| kind == kind::PUBLISH);
+            line.peer.applied(frame, rows_of(&puts, kind, body));
         }
         self.store.take(puts);
         self.show();
@@ -344,10 +346,11 @@ impl<'a> Rig<'a> {
     }
 }
 
-/// Rows of a kind that an answer to a packet of type `kind` promises.
-fn rows_of(puts: &[Put], kind: u8) -> Vec<EntryId> {
+/// Rows of a kind that an answer to a packet of type `kind` promises. `body`: of a PUBLISH, to tell it from a retained message that its client
+/// was sent in the same turn.
+fn rows_of(puts: &[Put], kind: u8, body: Option<&[u8]>) -> Vec<EntryId> {
     let row = |put: &Put| match put {
-        Put::Entry(entry) if kind == kind::PUBLISH => Some(entry.id),
+        Put::Entry(entry) => body.filter(|body| entry.awaited && entry.body.bytes == *body).map(|_| entry.id),
         Put::Change(change) => {
             let promised = match change.what {
                 StateChange::Received { .. } => kind == kind::PUBLISH,
