@@ -223,7 +223,7 @@ fn a_message_goes_to_a_5_0_receiver_with_its_properties_and_what_is_the_receiver
     }
     let own = [2, 0, 0, 0, 10, 0x23, 0, 1, 0x0b, 9];
     let forwarded = [1, 1, 0x26, 0, 1, b'k', 0, 1, b'v'];
-    let block = [&own[..], &forwarded].concat();
+    let block = [&forwarded[..], &own].concat();
     let want = [publish5(0x32, "a/rather/long/topic/name", 1, &block, "x"), publish5(0x32, "", 2, &block, "x")].concat();
     assert_eq!(bench.raw(sub), want);
 }

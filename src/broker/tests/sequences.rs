@@ -14,8 +14,8 @@ const LENGTH: usize = 600;
 
 /// What the broker writes is read by a client's codec.
 fn read(version: Version, packet: &[u8]) {
-    // It knows not all reasons of CONNACK, and no DISCONNECT without a length of properties, which may be left out (5.0, 3.14.2.2.1).
-    if matches!(packet, [0x20, _, _, 0x80..=0xff, ..] | [0xe0, 1, _]) {
+    // It knows not all reasons of CONNACK.
+    if matches!(packet, [0x20, _, _, 0x80..=0xff, ..]) {
         return;
     }
     let mut bytes = BytesMut::from(packet);

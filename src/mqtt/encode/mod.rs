@@ -150,10 +150,11 @@ pub fn unsuback(out: &mut Vec<u8>, version: Version, id: u16, codes: &[Reason]) 
     out.extend(codes.iter().map(|code| *code as u8));
 }
 
-/// DISCONNECT of the server (5.0, 3.14); 3.x has none, there the connection just ends.
+/// DISCONNECT of the server (5.0, 3.14); 3.x has none, there the connection just ends. The length of its properties is written where there are
+/// none, too: it may be left out (3.14.2.2.1), but rumqttc 0.25 then waits for more.
 pub fn disconnect(out: &mut Vec<u8>, reason: Reason, reason_string: Option<&str>, server_reference: Option<&str>) {
     if reason_string.is_none() && server_reference.is_none() {
-        out.extend_from_slice(&[0xe0, 1, reason as u8]);
+        out.extend_from_slice(&[0xe0, 2, reason as u8, 0]);
         return;
     }
     let properties = [reason_string.map(Property::ReasonString), server_reference.map(Property::ServerReference)];

@@ -111,7 +111,7 @@ fn answers_to_subscriptions_have_a_code_a_filter() {
 
 #[test]
 fn the_last_words_of_a_server() {
-    assert_eq!(written(|out| encode::disconnect(out, Reason::SessionTakenOver, None, None)), [0xe0, 1, 0x8e]);
+    assert_eq!(written(|out| encode::disconnect(out, Reason::SessionTakenOver, None, None)), [0xe0, 2, 0x8e, 0]);
     let got = written(|out| encode::disconnect(out, Reason::ServerMoved, Some("go"), Some("s:1")));
     assert_eq!(got, [0xe0, 13, 0x9d, 11, 0x1f, 0, 2, b'g', b'o', 0x1c, 0, 3, b's', b':', b'1']);
     assert_eq!(encode::PINGRESP, [0xd0, 0]);
@@ -135,7 +135,7 @@ fn a_publish_is_written_up_to_its_body() {
     let extra = Extra { expiry: Some(5), alias: Some(9), identifiers: &[1, 300] };
     let mut at = 0;
     let got = written(|out| at = encode::publish_head_v5(out, 0x34, b"a/b", Some(10), forwarded, extra, 4));
-    let block = [15, 0x02, 0, 0, 0, 5, 0x23, 0, 9, 0x0b, 1, 0x0b, 0xac, 0x02, 0x01, 1];
+    let block = [15, 0x01, 1, 0x02, 0, 0, 0, 5, 0x23, 0, 9, 0x0b, 1, 0x0b, 0xac, 0x02];
     assert_eq!(got, [&[0x34, 27, 0, 3, b'a', b'/', b'b', 0, 10][..], &block].concat());
     assert_eq!(got[at..at + 2], [0, 10]);
     let got = written(|out| at = encode::publish_head_v5(out, 0x30, b"", None, Forwarded::EMPTY, Extra::default(), 0));
