@@ -92,6 +92,7 @@ impl Conn {
         for text in [text.as_deref(), None] {
             let mut packet = Vec::new();
             if self.connected {
+                let reason = if reason.may_be_in(Carrier::ServerDisconnect) { reason } else { Reason::NotAuthorized };
                 encode::disconnect(&mut packet, reason, text, None);
             } else if self.auth.is_some() {
                 let reason = if reason.may_be_in(Carrier::Connack) { reason } else { Reason::NotAuthorized };

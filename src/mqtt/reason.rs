@@ -126,7 +126,8 @@ impl Reason {
         }
     }
 
-    /// Whether the standard lets `carrier` have it (3.2.2.2, 3.4.2.1, 3.5.2.1, 3.6.2.1, 3.7.2.1, 3.9.3, 3.11.3, 3.14.2.1, 3.15.2.1).
+    /// Whether the standard lets `carrier` have it (3.2.2.2, 3.4.2.1, 3.5.2.1, 3.6.2.1, 3.7.2.1, 3.9.3, 3.11.3, 3.14.2.1, 3.15.2.1). Of 0x8C in
+    /// DISCONNECT, which table 2-6 has and table 3-10 has not, clients know nothing (rumqttc and mqtt-proto take it for an error).
     pub const fn may_be_in(self, carrier: Carrier) -> bool {
         let code = self as u8;
         match carrier {
@@ -136,7 +137,7 @@ impl Reason {
             Carrier::Suback => matches!(code, 0..=2 | 0x80 | 0x83 | 0x87 | 0x8f | 0x91 | 0x97 | 0x9e | 0xa1 | 0xa2),
             Carrier::Unsuback => matches!(code, 0 | 0x11 | 0x80 | 0x83 | 0x87 | 0x8f | 0x91),
             Carrier::ServerDisconnect => {
-                matches!(code, 0 | 0x80..=0x83 | 0x87 | 0x89 | 0x8b..=0x90 | 0x93..=0xa2)
+                matches!(code, 0 | 0x80..=0x83 | 0x87 | 0x89 | 0x8b | 0x8d..=0x90 | 0x93..=0xa2)
             }
             Carrier::ClientDisconnect => matches!(code, 0 | 4 | 0x80..=0x83 | 0x90 | 0x93..=0x99),
             Carrier::ServerAuth => matches!(code, 0 | 0x18),

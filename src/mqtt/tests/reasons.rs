@@ -35,7 +35,8 @@ const TABLE: [(u8, u8); 43] = [
     (0x89, CONNACK | DISCONNECT),
     (0x8a, CONNACK),
     (0x8b, DISCONNECT),
-    (0x8c, CONNACK | DISCONNECT),
+    // Table 2-6 has it in DISCONNECT, too; table 3-10, which [MQTT-3.14.2-1] means, has not.
+    (0x8c, CONNACK),
     (0x8d, DISCONNECT),
     (0x8e, DISCONNECT),
     (0x8f, SUBACK | UNSUBACK | DISCONNECT),
