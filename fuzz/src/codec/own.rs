@@ -1,34 +1,20 @@
-//! What holds of the codec whatever the bytes, without another to compare it with.
+//! What holds of the codec whatever the bytes, without another to compare it with. The gateway's own tests replay the corpus with it, too.
 
-use tidegate::mqtt::encode::{self, Extra};
-use tidegate::mqtt::packet::{Ack, Auth, Connect, Disconnect, Publish, Shared, Subscribe, Unsubscribe};
-use tidegate::mqtt::properties::decode;
-use tidegate::mqtt::{Forwarded, Frame, Version, kind, packet, split};
+use crate::mqtt::encode::{self, Extra};
+use crate::mqtt::packet::{Ack, Auth, Connect, Disconnect, Publish, Shared, Subscribe, Unsubscribe};
+use crate::mqtt::properties::decode;
+use crate::mqtt::{Forwarded, Frame, Version, kind, packet, split};
 
-/// Largest packet that is read.
-const PACKET_MAX: usize = 1 << 20;
+use super::PACKET_MAX;
 
-/// The version that the first byte of an input chooses.
-pub fn version(choice: u8) -> Version {
-    match choice % 3 {
-        0 => Version::V31,
-        1 => Version::V311,
-        _ => Version::V5,
+/// `frame` was cut from the front of `stream`.
+pub fn check(frame: &Frame<'_>, version: Version, stream: &[u8]) {
+    assert!(stream.starts_with(frame.raw) && frame.raw.ends_with(frame.body));
+    assert_eq!(frame.raw.first(), Some(&frame.first));
+    for end in 0..frame.raw.len().min(8) {
+        assert!(matches!(split(&frame.raw[..end], PACKET_MAX), Ok(None)), "a packet without its end is one that is not complete");
     }
-}
-
-/// The first byte chooses the version, the rest is a stream of packets.
-pub fn check(input: &[u8]) {
-    let Some((choice, mut rest)) = input.split_first() else { return };
-    while let Ok(Some(frame)) = split(rest, PACKET_MAX) {
-        assert!(rest.starts_with(frame.raw) && frame.raw.ends_with(frame.body));
-        assert_eq!(frame.raw.first(), Some(&frame.first));
-        for end in 0..frame.raw.len().min(8) {
-            assert!(matches!(split(&frame.raw[..end], PACKET_MAX), Ok(None)), "a packet without its end is one that is not complete");
-        }
-        check_packet(&frame, version(*choice));
-        rest = &rest[frame.raw.len()..];
-    }
+    check_packet(frame, version);
 }
 
 fn check_packet(frame: &Frame<'_>, version: Version) {

@@ -10,7 +10,7 @@ pub use ack::Ack;
 pub use connect::{Connect, ConnectError, ConnectProperties, Will};
 pub use leave::{Auth, Disconnect};
 pub use publish::Publish;
-pub use subscribe::{Shared, Subscribe, Unsubscribe};
+pub use subscribe::{Filter, Shared, Subscribe, Unsubscribe};
 
 use super::primitive::Reader;
 use super::reason::Carrier;

@@ -2,6 +2,7 @@
 
 mod acks;
 mod connect;
+mod corpus;
 mod encoded;
 mod golden;
 mod leave;
