@@ -107,10 +107,10 @@ impl RetainedStore {
         self.put(message, Row::Never);
     }
 
-    /// What the store had at the start.
+    /// What the store had at the start, whatever room there is: rows that are older than what was in memory may have been larger.
     pub(super) fn restore(&mut self, message: RetainedMessage) {
         let promised = message.body.kind == BodyKind::Raw && message.qos != QoS::AtMostOnce;
-        self.put(message, if promised { Row::Promised } else { Row::Same });
+        self.insert(message, if promised { Row::Promised } else { Row::Same });
     }
 
     /// False: there is no room for it. The old value is gone then, too: it must not stay as if it were the latest.
@@ -126,12 +126,16 @@ impl RetainedStore {
             }
             return false;
         }
+        self.insert(message, row);
+        true
+    }
+
+    fn insert(&mut self, message: RetainedMessage, row: Row) {
         self.remove(&message.topic);
         self.bytes += size(&message);
         self.expiring += usize::from(message.expires.is_some());
         self.own += usize::from(row == Row::Never);
         self.topics.insert(message.topic.clone(), Kept { message, row });
-        true
     }
 
     /// A retained message without a body removes the topic's [MQTT-3.3.1-10]. True if the store has a row of it.
@@ -300,8 +304,12 @@ mod tests {
         }
         assert_eq!((store.len(), store.refused), (15, 5));
         store.clear(&Topic::new("t/0").unwrap());
-        store.set(message("t/19", body), false);
+        store.set(message("t/19", body.clone()), false);
         assert_eq!((store.len(), store.refused), (15, 5));
+        store.restore(message("of before", body.clone()));
+        assert_eq!((store.len(), store.refused), (16, 5), "it was promised once");
+        store.set(message("t/20", body), false);
+        assert_eq!((store.len(), store.refused), (16, 6));
     }
 
     /// A row of the store is told to go where it would come back as if it were the latest, and only there.
