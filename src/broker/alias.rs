@@ -7,6 +7,12 @@ use crate::model::Topic;
 /// Most aliases that a client may use towards us (Topic Alias Maximum in CONNACK), each at most a topic's length of memory.
 pub(super) const ALIASES_MAX: u16 = 10;
 
+/// Bytes of the topics that all clients' aliases stand for together; the connection of one more is closed, unless its topic is a short one.
+pub(super) const TOPICS_TOGETHER: usize = 4 << 20;
+
+/// Longest topic that always has room: ten of each of a thousand clients are no more than others may have together.
+pub(super) const TOPIC_SHORT: usize = 256;
+
 /// Most aliases that are used towards a client, however many it offers.
 const ALIASES_OUT_MAX: u16 = 64;
 
@@ -20,6 +26,11 @@ pub(super) struct AliasesIn(Option<Box<HashMap<u16, Topic>>>);
 impl AliasesIn {
     pub(super) fn get(&self, alias: u16) -> Option<&Topic> {
         self.0.as_ref()?.get(&alias)
+    }
+
+    /// Bytes of the topics.
+    pub(super) fn bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |aliases| aliases.values().map(|topic| topic.as_bytes().len()).sum())
     }
 
     pub(super) fn set(&mut self, alias: u16, topic: Topic) {

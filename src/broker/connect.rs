@@ -25,6 +25,12 @@ const SESSIONS_PER_CONNECTION: usize = 4;
 /// Longest client id in bytes: a session keeps it for as long as it lives. A longer one gets CONNACK 0x02 (5.0: 0x85) [MQTT-3.1.3-9].
 const CLIENT_ID_MAX: usize = 1_024;
 
+/// Bytes of all wills together; a CONNECT with one more gets 0x03 (5.0: 0x97), unless its will is a short one.
+const WILLS_TOGETHER: usize = 8 << 20;
+
+/// Longest will, with its topic and properties, that always has room.
+const WILL_SHORT: usize = 1 << 10;
+
 /// A client that takes smaller packets than this may not take our CONNACK.
 const SMALL_PACKETS: u32 = 256;
 
@@ -103,12 +109,22 @@ impl Broker {
         if !self.by_client.contains_key(connect.client_id) && self.sessions.len() >= sessions_max {
             return Err(End::NoSession);
         }
+        let will = connect.will.as_ref().map_or(0, |will| will.topic.as_bytes().len() + will.body.len() + will.properties.len());
+        if will > WILL_SHORT && will + self.bytes_of_wills() > WILLS_TOGETHER {
+            return Err(End::Crowded);
+        }
         let packet_max = connect.properties.maximum_packet_size.map_or(u32::MAX, u32::from);
         // [MQTT-3.1.2-24]
         if packet_max < SMALL_PACKETS && self.connack(id, connect, ASSIGNED_LONGEST, false).len() > packet_max as usize {
             return Err(End::SmallPackets);
         }
         Ok(())
+    }
+
+    fn bytes_of_wills(&self) -> usize {
+        let of_connections = self.conns.iter().filter_map(|(_, conn)| conn.will.as_deref());
+        let of_sessions = self.sessions.iter().filter_map(|(_, session)| Some(&*session.will.as_ref()?.1));
+        of_connections.chain(of_sessions).map(StoredWill::bytes).sum()
     }
 
     fn refuse(&mut self, id: ConnId, version: Version, Refusal(reason, end): Refusal) -> End {

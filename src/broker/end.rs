@@ -22,6 +22,8 @@ pub(super) enum End {
     LongId,
     #[error("no room for another session")]
     NoSession,
+    #[error("what it wants kept has no room beside what others have")]
+    Crowded,
     #[error("the will's topic is closed to the client")]
     Will,
     #[error("our answer is larger than the client takes")]
@@ -52,7 +54,7 @@ impl End {
         match self {
             Self::Disconnect | Self::WithWill(_) | Self::Eof | Self::Broken => None,
             Self::Packet(error) => Some(error.reason()),
-            Self::Unfinished | Self::NoSession | Self::Refused(_) => Some(Reason::QuotaExceeded),
+            Self::Unfinished | Self::NoSession | Self::Crowded | Self::Refused(_) => Some(Reason::QuotaExceeded),
             Self::LongId => Some(Reason::ClientIdNotValid),
             Self::Will | Self::NotAuthorized => Some(Reason::NotAuthorized),
             Self::SmallPackets => Some(Reason::PacketTooLarge),
@@ -107,6 +109,7 @@ mod tests {
             End::Packet(mqtt::Error::TopicAliasInvalid),
             End::Unfinished,
             End::SmallPackets,
+            End::Crowded,
             End::ReceiveMaximum,
             End::Alias,
             End::NotAuthorized,
@@ -120,7 +123,7 @@ mod tests {
         for end in [End::Disconnect, End::WithWill(Reason::DisconnectWithWill), End::Eof, End::Broken] {
             assert_eq!(end.reason(), None, "{end:?}");
         }
-        for end in [End::LongId, End::NoSession, End::Will, End::SmallPackets, End::Method, End::NotAuthorized] {
+        for end in [End::LongId, End::NoSession, End::Crowded, End::Will, End::SmallPackets, End::Method, End::NotAuthorized] {
             assert!(end.reason().is_some_and(|reason| reason.may_be_in(Carrier::Connack)), "{end:?}");
         }
     }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::alias::AliasesIn;
 use super::conn::Hold;
 use super::end::End;
 use super::id::{ConnId, SessionIndex};
@@ -53,6 +54,7 @@ impl Broker {
         conn.opened = self.now.mono + LINGER;
         let was_held = conn.hold.take().is_some();
         let replays = std::mem::take(&mut conn.replays);
+        conn.aliases_in = AliasesIn::default();
         conn.say_end(end);
         let (peer, session, will) = (conn.peer, conn.session.take(), conn.will.take());
         if was_held {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::acks::{Ack, AckKind};
+use super::alias::{TOPIC_SHORT, TOPICS_TOGETHER};
 use super::apply::{Step, Work};
 use super::conn::Hold;
 use super::deliver::{Deferred, Delivery};
@@ -60,6 +61,12 @@ impl Broker {
             return Err(End::ReceiveMaximum);
         }
         let known = conn.topic_of(&publish)?;
+        if publish.alias.is_some() && publish.topic.len() > TOPIC_SHORT {
+            let together: usize = self.conns.iter().map(|(_, conn)| conn.aliases_in.bytes()).sum();
+            if together > TOPICS_TOGETHER {
+                return Err(End::Crowded);
+            }
+        }
         let route =
             self.subscriptions.route(known.as_ref().map_or(publish.topic, |topic| topic.as_bytes())).map_err(crate::mqtt::Error::from)?;
         let durable = self.sessions.get(session).and_then(|s| s.durable);

@@ -14,6 +14,11 @@ use crate::mqtt::{Reason, encode, kind};
 /// receive maximum on each connection, which is no part of the session (4.9).
 pub(super) const RECEIVED_MAX: usize = 16_384;
 
+/// Packet ids of all clients together, as for [`RECEIVED_MAX`]; a client that has few of them may have them nevertheless.
+const RECEIVED_TOGETHER: usize = 131_072;
+
+const RECEIVED_FEW: usize = 256;
+
 /// The packet ids that a client has sent at QoS 2 and not released: that of the message's entry by each, 0: none.
 #[derive(Debug, Default)]
 pub(super) struct Received(Option<Box<HashMap<u16, u64>>>);
@@ -210,7 +215,8 @@ impl Broker {
     /// Whether one more QoS 2 PUBLISH may be taken from the client.
     pub(super) fn check_received(&self, index: SessionIndex) -> Result<(), End> {
         let held = self.sessions.get(index).map_or(0, |s| s.received.len());
-        if held >= RECEIVED_MAX { Err(End::ReceiveMaximum) } else { Ok(()) }
+        let all = || self.sessions.iter().map(|(_, session)| session.received.len()).sum::<usize>();
+        if held >= RECEIVED_MAX || (held >= RECEIVED_FEW && all() >= RECEIVED_TOGETHER) { Err(End::ReceiveMaximum) } else { Ok(()) }
     }
 }
 

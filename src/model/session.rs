@@ -84,6 +84,13 @@ pub struct StoredWill {
     pub restricted: bool,
 }
 
+impl StoredWill {
+    /// That it takes.
+    pub fn bytes(&self) -> usize {
+        self.topic.as_bytes().len() + self.body.len() + self.properties.len()
+    }
+}
+
 /// The row of one session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredSession {

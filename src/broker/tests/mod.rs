@@ -4,6 +4,7 @@ mod acks;
 mod auth;
 mod crossings;
 mod life;
+mod memory;
 mod mutations;
 mod pressure;
 mod protocol;
