@@ -18,7 +18,8 @@ fn packet_ids_that_are_never_released_are_bounded_together() {
         }
     }
     let all: usize = bench.broker.sessions.iter().map(|(_, session)| session.received.len()).sum();
-    assert!((131_072..142_000).contains(&all), "{all}");
+    // Whoever went beyond has lost its own.
+    assert!((110_000..=131_072).contains(&all), "{all}");
     // Whoever finishes what it begins is not concerned.
     let client = bench.connect("honest");
     for id in 1..=1_000 {
