@@ -12,7 +12,7 @@ use tidegate::model::{Body, Message, Origin, OutboxToBroker, QoS, Sample, Start,
 use crate::harness::broker::{LocalBroker, options};
 use crate::harness::gateway::Site;
 use crate::harness::raw::{Raw, publish as publish_packet};
-use crate::harness::{python, report, wait_until};
+use crate::harness::{let_run, python, report, wait_until};
 
 const WITHIN: Duration = Duration::from_secs(10);
 
@@ -146,6 +146,27 @@ fn a_refused_client_is_closed_at_once() {
     stream.read_to_end(&mut answer).expect("it closes the connection");
     assert_eq!(answer, [0x20, 2, 0, 1]);
     assert!(clock::mono().since(asked) < Duration::from_millis(500), "{:?}", clock::mono().since(asked));
+}
+
+/// What it says waits meanwhile, also where it has said all that it has to say.
+#[test]
+fn a_client_that_reads_its_answers_late_gets_all_of_them() {
+    const PINGS: usize = 4_000_000;
+    let broker = LocalBroker::start(options(&[]));
+    let mut reader = TcpStream::connect((Ipv4Addr::LOCALHOST, broker.port())).expect("it listens");
+    reader.set_read_timeout(Some(WITHIN)).expect("a timeout");
+    let mut writer = reader.try_clone().expect("a second handle");
+    let writing = std::thread::spawn(move || {
+        writer.write_all(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01c").expect("CONNECT");
+        writer.write_all(&[0xc0, 0].repeat(PINGS)).expect("it reads in the end");
+        writer.shutdown(std::net::Shutdown::Write).expect("a half");
+    });
+    // Longer than the broker takes between two looks at those who are held.
+    let_run(Duration::from_millis(2_500));
+    let mut answers = Vec::new();
+    reader.read_to_end(&mut answers).expect("it answers, then closes");
+    writing.join().expect("all was written");
+    assert_eq!(answers.len(), 4 + 2 * PINGS);
 }
 
 /// A held connection is not read, so that its end does not show in what it sends.

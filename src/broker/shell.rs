@@ -121,10 +121,11 @@ impl Shell {
     }
 
     /// A held connection is not read, so its end is looked for: a peer that has closed or broken the connection is let go.
-    /// One that feeds a slow receiver goes on within a tenth of a second, and what it said before its end, DISCONNECT too, is still applied.
+    /// One that feeds a slow receiver goes on within a tenth of a second, and what it said before its end, DISCONNECT too, is still applied. One
+    /// that does not read is written to: that shows whether it is there, and it may still read after it has said all.
     pub(super) fn look_for_ends(&self) {
         for id in self.ids() {
-            let held = self.broker.borrow().hold_of(id).is_some_and(|hold| hold != Hold::Slow);
+            let held = self.broker.borrow().hold_of(id).is_some_and(|hold| !matches!(hold, Hold::Slow | Hold::Unread));
             if held && self.with_socket(id, |socket| socket.is_hung_up()).unwrap_or(false) {
                 self.broker.borrow_mut().lost(id, End::Eof, clock::now());
             }
