@@ -32,9 +32,9 @@ pub(super) fn promised(news: &News, store: &Store, peer: &Peer, session: Option<
             assert!(back.is_none(), "CONNACK without a session before the end of {back:?}");
         }
         News::Acked(_, reason, rows) if *reason < 0x80 => secured(rows, "PUBACK or PUBREC"),
-        News::Pubcomp(id, rows) => {
+        News::Pubcomp(id, again, rows) => {
             secured(rows, "PUBCOMP");
-            assert!(!removed(&|rows| rows.received.contains(id)), "PUBCOMP before packet id {id} is gone");
+            assert!(*again || !removed(&|rows| rows.received.contains(id)), "PUBCOMP before packet id {id} is gone");
         }
         News::Suback(_, _, rows) => secured(rows, "SUBACK"),
         News::Unsuback(_, filters, rows) => {

@@ -29,9 +29,10 @@ pub(in crate::broker) enum News {
     Message(Got),
     /// Of a PUBLISH with this packet id: PUBACK or PUBREC, its reason, and what has to be secured.
     Acked(u16, u8, Vec<EntryId>),
-    Pubcomp(u16, Vec<EntryId>),
+    /// True: its packet id is in use again.
+    Pubcomp(u16, bool, Vec<EntryId>),
     Suback(u16, Vec<u8>, Vec<EntryId>),
-    /// With the filters that are gone.
+    /// With the filters that are gone; none where some may be there again.
     Unsuback(u16, Vec<String>, Vec<EntryId>),
     Pubrel(u16),
     Disconnect(u8),
@@ -55,6 +56,8 @@ struct Asked {
     rows: Vec<EntryId>,
     /// Of UNSUBSCRIBE.
     filters: Vec<String>,
+    /// What it takes away may have been given again since.
+    again: bool,
 }
 
 #[derive(Debug, Default)]
@@ -99,6 +102,7 @@ impl Peer {
                     && publish.id != 0
                 {
                     self.publishes.push_back((publish.id, publish.qos as u8, rows));
+                    self.given_again(|asked| (asked.kind, asked.id) == (kind::PUBREL, publish.id));
                 }
             }
             kind::PUBACK | kind::PUBREC | kind::PUBCOMP => {
@@ -108,11 +112,18 @@ impl Peer {
             }
             kind::PUBREL | kind::SUBSCRIBE | kind::UNSUBSCRIBE => {
                 let id = frame.body.get(..2).map_or(0, |id| u16::from_be_bytes([id[0], id[1]]));
+                if frame.kind() == kind::SUBSCRIBE {
+                    self.given_again(|asked| asked.kind == kind::UNSUBSCRIBE);
+                }
                 let filters = if frame.kind() == kind::UNSUBSCRIBE { filters_of(frame, version) } else { Vec::new() };
-                self.asked.push_back(Asked { kind: frame.kind(), id, rows, filters });
+                self.asked.push_back(Asked { kind: frame.kind(), id, rows, filters, again: false });
             }
             _ => {}
         }
+    }
+
+    fn given_again(&mut self, of: impl Fn(&Asked) -> bool) {
+        self.asked.iter_mut().filter(|asked| of(asked)).for_each(|asked| asked.again = true);
     }
 
     fn hello(&mut self, frame: &Frame<'_>) {
@@ -172,11 +183,14 @@ impl Peer {
                 }
                 News::Acked(id, reason, rows)
             }
-            kind::PUBCOMP => News::Pubcomp(id, self.answer_to(kind::PUBREL, id).rows),
+            kind::PUBCOMP => {
+                let asked = self.answer_to(kind::PUBREL, id);
+                News::Pubcomp(id, asked.again, asked.rows)
+            }
             kind::SUBACK => News::Suback(id, self.codes(frame), self.answer_to(kind::SUBSCRIBE, id).rows),
             kind::UNSUBACK => {
                 let asked = self.answer_to(kind::UNSUBSCRIBE, id);
-                News::Unsuback(id, asked.filters, asked.rows)
+                News::Unsuback(id, if asked.again { Vec::new() } else { asked.filters }, asked.rows)
             }
             kind::PUBREL => {
                 assert_eq!(frame.flags(), 2);

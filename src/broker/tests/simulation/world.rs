@@ -306,7 +306,7 @@ impl World<'_> {
             News::Connack(present, reason) => self.greeted(c, present, reason),
             News::Message(got) => self.got(c, &got),
             News::Acked(id, reason, _) => self.acked(c, id, reason),
-            News::Pubcomp(id, _) => {
+            News::Pubcomp(id, ..) => {
                 self.clients[c].window.retain(|(other, _, stage)| (*other, *stage) != (id, Stage::Received));
             }
             News::Suback(_, codes, _) => {
