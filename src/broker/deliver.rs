@@ -265,7 +265,8 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(portion.session) else { return };
         let message = letter.stored(&self.budget);
         let identifiers = portion.identifiers.cloned();
-        let waiting = Waiting { message, qos, retain: portion.retain, entry, identifiers, group: portion.group };
+        let gate = if delivery.gated && !delivery.late { delivery.entry.counter() } else { 0 };
+        let waiting = Waiting { message, qos, retain: portion.retain, entry, identifiers, group: portion.group, gate };
         let mut dropped = std::mem::take(&mut self.dropped_entries);
         session.queue.push(waiting, limits, &self.budget, &mut dropped);
         let durable = session.durable;
@@ -311,7 +312,7 @@ impl Broker {
     fn send_waiting(&mut self, id: ConnId, index: SessionIndex, packet_id: u16, waiting: Waiting) {
         let now = self.now.mono;
         let (Some(conn), Some(session)) = (self.conns.get_mut(id), self.sessions.get_mut(index)) else { return };
-        let Waiting { message, qos, retain, entry, identifiers, group } = waiting;
+        let Waiting { message, qos, retain, entry, identifiers, group, gate } = waiting;
         let length = message.body.len() as u64;
         let first = PUBLISH | (qos as u8) << 1 | u8::from(retain);
         if qos == QoS::AtMostOnce {
@@ -329,6 +330,10 @@ impl Broker {
                 session.inflight.push(sent, &self.budget);
                 let counter = self.put_due(entry, portion.due(durable, qos, DueState::Sent(packet_id), false));
                 self.wait_for(index, packet_id, counter);
+            }
+            None if !self.owed.is_secured(gate, gate) => {
+                session.inflight.push(sent, &self.budget);
+                self.wait_for(index, packet_id, gate);
             }
             None if conn.push_sent(&mut sent, now) => {
                 if session.is_brief() && group.is_none() {

@@ -19,6 +19,8 @@ pub(super) struct Waiting {
     pub(super) entry: EntryId,
     pub(super) identifiers: Option<Arc<[u32]>>,
     pub(super) group: Option<GroupId>,
+    /// Counter of what has to be secured before it leaves; 0: nothing.
+    pub(super) gate: u64,
 }
 
 impl Waiting {

@@ -130,7 +130,7 @@ impl Broker {
             match state {
                 DueState::Queued => {
                     let message = Rc::clone(&message);
-                    session.queue.restore(Waiting { message, qos, retain, entry: id, identifiers, group }, &budget);
+                    session.queue.restore(Waiting { message, qos, retain, entry: id, identifiers, group, gate: 0 }, &budget);
                 }
                 DueState::Sent(packet_id) => {
                     debug_assert_eq!(qos, QoS::ExactlyOnce);

@@ -208,7 +208,8 @@ impl Broker {
             if delivery.late && !there {
                 // It has gone since it was chosen.
                 let (qos, message) = (letter.qos, letter.stored(&self.budget));
-                let waiting = Waiting { message, qos, retain: letter.retain, entry: EntryId::ZERO, identifiers, group: Some(group) };
+                let (retain, entry) = (letter.retain, EntryId::ZERO);
+                let waiting = Waiting { message, qos, retain, entry, identifiers, group: Some(group), gate: 0 };
                 self.hand_over(group, route.closed, waiting);
                 continue;
             }
@@ -353,5 +354,5 @@ impl Sent {
 fn waiting_again(sent: Sent) -> Option<Waiting> {
     let retain = sent.first & 1 != 0;
     let qos = if sent.stage == Stage::AtLeastOnce { QoS::AtLeastOnce } else { QoS::ExactlyOnce };
-    Some(Waiting { message: sent.message?, qos, retain, entry: sent.entry, identifiers: None, group: sent.group })
+    Some(Waiting { message: sent.message?, qos, retain, entry: sent.entry, identifiers: None, group: sent.group, gate: sent.wait })
 }

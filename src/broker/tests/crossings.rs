@@ -29,6 +29,23 @@ fn a_session_that_ceases_to_outlive_its_connection_gets_a_gated_message_once() {
     assert_eq!(copies, 1, "{packets:?}");
 }
 
+/// Its packet id has to be in the store first, also where it goes out at QoS 1 and had to queue.
+#[test]
+fn a_gated_message_from_a_queue_waits_for_its_packet_id() {
+    let mut bench = Bench::with(&[], Limits { receive_maximum: 1, ..quiet() });
+    let (receiver, _) = bench.connect_as("sub", false);
+    bench.send(receiver, &subscribe(1, &[("t", 1)]));
+    let (publisher, _) = bench.connect_as("pub", false);
+    let other = bench.connect("other");
+    bench.send(other, &publish("t", "0", 1, false));
+    assert_eq!(bench.take(receiver), ["SUBACK 1 [1]", "t 0 q1 id1"]);
+    say(&mut bench, publisher, &publish2("t", "1", 7, false));
+    say(&mut bench, receiver, &puback(1));
+    assert_eq!(bench.take(receiver), [""; 0]);
+    bench.commit();
+    assert_eq!(bench.take(receiver), ["t 1 q1 id2"]);
+}
+
 /// A QoS 2 message that waits for its row was never sent.
 #[test]
 fn what_a_member_was_not_sent_yet_goes_to_another() {
