@@ -82,6 +82,11 @@ impl Broker {
                 return Ok(Step::Done);
             }
             self.check_received(session)?;
+            if let Some(counter) = self.sessions.get(session).map(|s| s.ceased).filter(|ceased| !self.owed.is_secured(*ceased, *ceased)) {
+                // What it sent while it was in the store may still wait for its packet id, and is not to be overtaken.
+                self.owed.wake_instead(counter, id);
+                return Ok(Step::Hold(Hold::Commit(counter)));
+            }
         }
         if let Some(reason) = self.refuses(id, &route, &publish) {
             self.acknowledge(from, &publish, reason, 0);

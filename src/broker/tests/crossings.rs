@@ -1,7 +1,7 @@
 //! What happens between a message and its commit: sessions that change or end meanwhile.
 
 use super::qos2::{publish2, say, told};
-use super::wire5::{ack, connect5};
+use super::wire5::{ack, connect5, publish5};
 use super::*;
 
 /// With a session in the store that takes `filter` at QoS 2.
@@ -27,6 +27,23 @@ fn a_session_that_ceases_to_outlive_its_connection_gets_a_gated_message_once() {
     let packets = bench.raw(second);
     let copies = packets.windows(3).filter(|bytes| bytes == b"\0\x01t").count();
     assert_eq!(copies, 1, "{packets:?}");
+}
+
+/// Those of before wait for their packet ids, those of after have none to wait for.
+#[test]
+fn messages_of_a_publisher_that_ceases_to_outlive_its_connection_stay_in_order() {
+    let mut bench = Bench::new(&[]);
+    let receiver = bench.connect("sub");
+    bench.send(receiver, &subscribe(1, &[("t", 2)]));
+    let (publisher, _) = bench.connect_as("pub", false);
+    bench.take(receiver);
+    say(&mut bench, publisher, &publish2("t", "1", 7, false));
+    let publisher = bench.open(false);
+    let again = [connect5("pub", false, 0, &[]), publish5(0x3c, "t", 7, &[], "1"), publish5(0x34, "t", 8, &[], "2")].concat();
+    say(&mut bench, publisher, &again);
+    assert_eq!(bench.take(receiver), [""; 0]);
+    bench.commit();
+    assert_eq!(bench.take(receiver), ["t 1 q2 id1", "t 2 q2 id2"]);
 }
 
 /// Its packet id has to be in the store first, also where it goes out at QoS 1 and had to queue.

@@ -33,6 +33,8 @@ pub(super) struct Client {
     pub(super) version: Version,
     /// Seconds; 0: the session ends with the connection.
     pub(super) expiry: u32,
+    /// It has taken up its session for the last time: with an expiry interval of 0.
+    pub(super) farewell: bool,
     pub(super) slow: bool,
     pub(super) receive_maximum: u16,
     pub(super) wanted: Vec<Wanted>,
@@ -97,6 +99,7 @@ impl Client {
             name: format!("c{n}"),
             version,
             expiry,
+            farewell: false,
             slow: n % 10 == 7,
             receive_maximum: if version.is_5() && n.is_multiple_of(6) { 3 } else { 0 },
             wanted,
@@ -116,8 +119,9 @@ impl Client {
         }
     }
 
+    /// Whether its session ends with its connection.
     pub(super) const fn is_brief(&self) -> bool {
-        self.expiry == 0
+        self.expiry == 0 || self.farewell
     }
 
     /// CONNECT; with a clean start where the client wants to be forgotten.
@@ -127,8 +131,8 @@ impl Client {
         let hello = Hello {
             version: self.version,
             client: &self.name,
-            clean: clean || self.is_brief(),
-            expiry: self.expiry,
+            clean: clean || self.expiry == 0,
+            expiry: if self.farewell { 0 } else { self.expiry },
             receive_maximum: self.receive_maximum,
             packet_max: 0,
             aliases: if self.name.ends_with('4') { 5 } else { 0 },

@@ -72,7 +72,8 @@ impl World<'_> {
             self.out.acknowledged += 1;
             for &(c, session) in &message.must {
                 let client = &self.clients[c];
-                if client.session != session {
+                // What a session that is about to end drops from a full queue is written down nowhere.
+                if client.session != session || client.farewell {
                     continue;
                 }
                 self.out.required += 1;

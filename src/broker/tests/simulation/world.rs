@@ -154,7 +154,10 @@ impl World<'_> {
     fn greet(&mut self, c: usize, clean: bool) {
         let Some(at) = self.rig.open(false) else { return };
         let id = self.rig.lines[at].id;
+        // The sessions of the first group never end.
+        let farewell = !self.calm && !clean && self.random.one_in(4) && !(60..80).contains(&c);
         let client = &mut self.clients[c];
+        client.farewell = farewell && client.version.is_5();
         client.conn = Some(id);
         client.online = false;
         client.connections += 1;
