@@ -2,12 +2,10 @@
 
 use std::future::poll_fn;
 use std::io::ErrorKind;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite as _, ReadBuf};
-use tokio::net::tcp::OwnedReadHalf;
+use tokio::io::ReadBuf;
 
 use super::apply::{Applied, Turn};
 use super::conn::Hold;
@@ -46,7 +44,6 @@ enum Read {
 #[derive(Debug)]
 pub(super) struct Connection {
     id: ConnId,
-    half: OwnedReadHalf,
     shell: Rc<Shell>,
     /// Bytes that are not applied: part of a packet, or what a turn left. Read into the thread's buffer otherwise.
     left: Vec<u8>,
@@ -64,8 +61,8 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) const fn new(id: ConnId, half: OwnedReadHalf, shell: Rc<Shell>) -> Self {
-        Self { id, half, shell, left: Vec::new(), done: 0, counted: 0, again: false, eof: false, settled: false, dropped: 0 }
+    pub(super) const fn new(id: ConnId, shell: Rc<Shell>) -> Self {
+        Self { id, shell, left: Vec::new(), done: 0, counted: 0, again: false, eof: false, settled: false, dropped: 0 }
     }
 
     /// Until the connection's end.
@@ -107,10 +104,14 @@ impl Connection {
     /// Ready when the socket is not blocked.
     fn poll_write(&self, cx: &mut Context<'_>) -> Poll<()> {
         while self.shell.with_socket(self.id, |socket| socket.blocked).unwrap_or(false) {
-            if self.half.as_ref().poll_write_ready(cx).is_pending() {
+            let writable = self.shell.with_socket(self.id, |socket| {
+                let writable = socket.poll_writable(cx).is_ready();
+                socket.blocked = !writable;
+                writable
+            });
+            if writable == Some(false) {
                 return Poll::Pending;
             }
-            self.shell.with_socket(self.id, |socket| socket.blocked = false);
             flusher::flush(&self.shell, self.id);
         }
         Poll::Ready(())
@@ -130,14 +131,16 @@ impl Connection {
             return Poll::Ready(());
         }
         self.left = Vec::new();
-        // It takes no time: only a flag of the connection is set.
-        let _ = self.shell.with_socket(self.id, |socket| Pin::new(&mut socket.half).poll_shutdown(cx));
         let mut buffer = self.shell.buffer.borrow_mut();
         let mut read = ReadBuf::new(&mut buffer);
-        match Pin::new(&mut self.half).poll_read(cx, &mut read) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(Ok(())) if !read.filled().is_empty() => self.dropped += read.filled().len(),
-            Poll::Ready(_) => return Poll::Ready(()),
+        let got = self.shell.with_socket(self.id, |socket| {
+            socket.shut_down(cx);
+            socket.poll_read(cx, &mut read)
+        });
+        match got {
+            Some(Poll::Pending) => return Poll::Pending,
+            Some(Poll::Ready(Ok(()))) if !read.filled().is_empty() => self.dropped += read.filled().len(),
+            None | Some(Poll::Ready(_)) => return Poll::Ready(()),
         }
         cx.waker().wake_by_ref();
         Poll::Pending
@@ -209,11 +212,12 @@ impl Connection {
         let before = if self.left.len() <= buffer.len() / 2 { self.left.len() } else { 0 };
         let end = if known { buffer.len() } else { before + STRANGER_READ };
         let mut read = ReadBuf::new(buffer.get_mut(before..end).unwrap_or_default());
-        match Pin::new(&mut self.half).poll_read(cx, &mut read) {
-            Poll::Pending => return Read::Nothing,
-            Poll::Ready(Err(e)) if e.kind() == ErrorKind::Interrupted => return Read::Some(Turn::Hungry),
-            Poll::Ready(Err(_)) => return Read::All(self.end(End::Broken)),
-            Poll::Ready(Ok(())) => {}
+        match shell.with_socket(self.id, |socket| socket.poll_read(cx, &mut read)) {
+            // Without a socket there is nothing to wait for.
+            None | Some(Poll::Pending) => return Read::Nothing,
+            Some(Poll::Ready(Err(e))) if e.kind() == ErrorKind::Interrupted => return Read::Some(Turn::Hungry),
+            Some(Poll::Ready(Err(_))) => return Read::All(self.end(End::Broken)),
+            Some(Poll::Ready(Ok(()))) => {}
         }
         let n = read.filled().len();
         if n == 0 {

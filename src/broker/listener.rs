@@ -22,6 +22,10 @@ pub(super) async fn bind(listeners: &[Listener]) -> Result<Vec<(TcpListener, boo
     for listener in listeners {
         let address = listener.address;
         let socket = TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
+        // Each accepted socket takes it from here.
+        if let Err(error) = rustix::net::sockopt::set_tcp_nodelay(&socket, true) {
+            tracing::debug!(%address, %error, "cannot set TCP_NODELAY");
+        }
         tracing::info!(%address, restricted = listener.restricted, "broker listens");
         bound.push((socket, listener.restricted));
     }
@@ -55,10 +59,6 @@ fn begin(stream: TcpStream, peer: SocketAddr, restricted: bool, shell: &Rc<Shell
         tracing::debug!(%peer, "connection closed: there are connections_max already");
         return;
     };
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
-    }
-    let (read, write) = stream.into_split();
-    shell.add(id, Socket::new(write));
-    spawn_local(Connection::new(id, read, Rc::clone(shell)).run());
+    shell.add(id, Socket::new(stream));
+    spawn_local(Connection::new(id, Rc::clone(shell)).run());
 }
