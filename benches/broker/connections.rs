@@ -59,21 +59,21 @@ pub fn connects(broker: &Broker, duration: Duration) -> io::Result<Outcome> {
     Ok(outcome)
 }
 
-/// Bytes of resident memory that a connection with one subscription takes.
+/// Bytes of memory that a connection with one subscription takes.
 pub fn idle_bytes(broker: &Broker) -> io::Result<f64> {
     let mut sockets = Vec::new();
-    let mut resident = 0;
+    let mut own = 0;
     for n in 0..IDLE_BEFORE + IDLE {
         if n == IDLE_BEFORE {
             clock::block_for(SETTLE);
-            resident = broker.resident_kb()?;
+            own = broker.own_kb()?;
         }
         let mut socket = wire::connect(broker.address, Version::V311, &format!("idle-{n}"), false)?;
         wire::subscribe(&mut socket, Version::V311, &format!("idle/{n}/set"), 1)?;
         sockets.push(socket);
     }
     clock::block_for(SETTLE);
-    Ok(broker.resident_kb()?.saturating_sub(resident) as f64 * 1_024.0 / IDLE as f64)
+    Ok(broker.own_kb()?.saturating_sub(own) as f64 * 1_024.0 / IDLE as f64)
 }
 
 /// Time from `start`, which runs a broker, to its first CONNACK.

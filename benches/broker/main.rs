@@ -150,6 +150,7 @@ fn run(what: What, kinds: &[Kind], quick: bool) -> Vec<io::Result<Sample>> {
         What::Load(_) | What::Connects => SLICES,
         What::Idle | What::FirstConnack => return kinds.iter().map(|kind| alone(what, *kind)).collect(),
     };
+    let before = if what.is_on_one_cpu() { Some(process::stay_on_one_cpu()) } else { None };
     let mut trials: Vec<io::Result<Trial>> = kinds.iter().map(|kind| Trial::start(*kind, what)).collect();
     for _ in 0..slices {
         for trial in &mut trials {
@@ -159,6 +160,7 @@ fn run(what: What, kinds: &[Kind], quick: bool) -> Vec<io::Result<Sample>> {
             }
         }
     }
+    drop(before);
     trials.into_iter().map(|trial| trial?.sample(what)).collect()
 }
 

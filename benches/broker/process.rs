@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tidegate::clock;
 
 /// Longest time from exec to a listening socket.
@@ -115,9 +116,9 @@ impl Broker {
         self.memory_kb("status", "VmHWM")
     }
 
-    /// The memory that it holds, counted page by page, in kB.
-    pub fn resident_kb(&self) -> io::Result<u64> {
-        self.memory_kb("smaps_rollup", "Rss")
+    /// The memory that it has written to, counted page by page, in kB. Pages of the program file are not in it: they come when they are first run.
+    pub fn own_kb(&self) -> io::Result<u64> {
+        self.memory_kb("smaps_rollup", "Anonymous")
     }
 
     fn memory_kb(&self, file: &str, line: &str) -> io::Result<u64> {
@@ -132,6 +133,30 @@ impl Drop for Broker {
         // An error means that it has ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+/// Until this is dropped this thread, and what it starts, runs on one CPU.
+#[derive(Debug)]
+pub struct OneCpu {
+    before: Option<CpuSet>,
+}
+
+pub fn stay_on_one_cpu() -> OneCpu {
+    let before = sched_getaffinity(None).ok();
+    let mut one = CpuSet::new();
+    if let Some(cpu) = before.and_then(|set| (0..CpuSet::MAX_CPU).rev().find(|cpu| set.is_set(*cpu))) {
+        one.set(cpu);
+        sched_setaffinity(None, &one).expect("a part of what is allowed is allowed");
+    }
+    OneCpu { before }
+}
+
+impl Drop for OneCpu {
+    fn drop(&mut self) {
+        if let Some(before) = &self.before {
+            sched_setaffinity(None, before).expect("it was allowed before");
+        }
     }
 }
 

@@ -56,11 +56,13 @@ const FAN_IN: Load = Load {
     qos: 0,
     body: SMALL,
     durable: false,
+    one_cpu: false,
     feed: Feed::Flat { batch: 50, window: 2_000 },
 };
 const FAN_OUT: Load = Load { publishers: 1, subscribers: 50, feed: Feed::Flat { batch: 50, window: 1_000 }, ..FAN_IN };
 const PAIRS: Load = Load { groups: 50, publishers: 1, qos: 1, feed: Feed::Flat { batch: 50, window: 200 }, ..FAN_IN };
 const PACED: Load = Load { groups: 10, feed: Feed::Paced { per_second: 1_000 }, ..PAIRS };
+const PACED_5: Load = Load { feed: Feed::Paced { per_second: 5_000 }, ..PACED };
 const BULKY: Load = Load { groups: 10, body: LARGE, feed: Feed::Flat { batch: 4, window: 16 }, ..PAIRS };
 const ONE: Load = Load { publishers: 1, feed: Feed::Flat { batch: 1, window: 1 }, ..FAN_IN };
 
@@ -79,7 +81,9 @@ pub const SCENARIOS: &[Scenario] = &[
     load("50 pairs, QoS 1, MQTT 5.0", Load { version: Version::V5, ..PAIRS }, TWO, Goal::AtMost(1.5)),
     load("10 pairs, QoS 1, durable sessions", Load { groups: 10, durable: true, ..PAIRS }, TWO, Goal::None),
     load("paced 1,000/s over 10 pairs, QoS 1", PACED, ALL, Goal::AtMostTimesAndNoLater(0.9)),
-    load("paced 5,000/s over 10 pairs, QoS 1", Load { feed: Feed::Paced { per_second: 5_000 }, ..PACED }, ALL, Goal::AtMostTimes(0.8)),
+    load("paced 5,000/s over 10 pairs, QoS 1", PACED_5, ALL, Goal::AtMostTimes(0.8)),
+    load("paced 1,000/s, QoS 1, one CPU for all", Load { one_cpu: true, ..PACED }, ALL, Goal::AtMostTimesAndNoLater(0.9)),
+    load("paced 5,000/s, QoS 1, one CPU for all", Load { one_cpu: true, ..PACED_5 }, ALL, Goal::AtMostTimes(0.8)),
     load("16 KiB, 10 pairs, QoS 1", BULKY, ALL, Goal::AtMostTimes(0.48)),
     load("one at a time 1 → 1, QoS 0", ONE, ALL, Goal::None),
     Scenario { name: "connects", what: What::Connects, kinds: ALL, goal: Goal::AtLeastTimes(1.1) },
@@ -95,6 +99,10 @@ impl What {
             _ => 2_000,
         };
         Duration::from_millis(if quick { full / 5 } else { full })
+    }
+
+    pub const fn is_on_one_cpu(self) -> bool {
+        matches!(self, Self::Load(Load { one_cpu: true, .. }))
     }
 
     pub const fn is_durable(self) -> bool {
