@@ -11,13 +11,18 @@ use super::state::Broker;
 pub(super) struct Dirty {
     answers: VecDeque<ConnId>,
     deliveries: VecDeque<ConnId>,
-    /// The other one is next.
+    /// The last one was an answer.
     answered: bool,
 }
 
 impl Dirty {
     fn pop(&mut self) -> Option<ConnId> {
         self.answered = !self.answered;
+        if self.is_empty() {
+            // A delivery goes first: its receiver wakes up and answers while the publisher's answer is written.
+            self.answered = true;
+            return None;
+        }
         let (first, second) =
             if self.answered { (&mut self.answers, &mut self.deliveries) } else { (&mut self.deliveries, &mut self.answers) };
         first.pop_front().or_else(|| second.pop_front())
