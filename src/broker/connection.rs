@@ -1,7 +1,8 @@
 //! One connection's task: reads, applies, keeps what is left; waits for writability when the kernel takes no more.
 
-use std::future::poll_fn;
+use std::future::Future;
 use std::io::ErrorKind;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -60,14 +61,26 @@ pub(super) struct Connection {
     dropped: usize,
 }
 
+/// Until the connection's end. Written by hand: what an `async` block holds across its one await it holds twice, for each connection.
+impl Future for Connection {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        let ended = this.advance(cx);
+        if ended.is_ready() {
+            this.finish();
+        }
+        ended
+    }
+}
+
 impl Connection {
     pub(super) const fn new(id: ConnId, shell: Rc<Shell>) -> Self {
         Self { id, shell, left: Vec::new(), done: 0, counted: 0, again: false, eof: false, settled: false, dropped: 0 }
     }
 
-    /// Until the connection's end.
-    pub(super) async fn run(mut self) {
-        poll_fn(|cx| self.poll(cx)).await;
+    fn finish(&mut self) {
         self.note_settled();
         self.shell.count_unfinished(self.counted, 0);
         self.shell.remove(self.id);
@@ -77,7 +90,7 @@ impl Connection {
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn advance(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.shell.with_socket(self.id, |socket| match &socket.waker {
             Some(waker) if waker.will_wake(cx.waker()) => {}
             _ => socket.waker = Some(cx.waker().clone()),

@@ -60,5 +60,5 @@ fn begin(stream: TcpStream, peer: SocketAddr, restricted: bool, shell: &Rc<Shell
         return;
     };
     shell.add(id, Socket::new(stream));
-    spawn_local(Connection::new(id, Rc::clone(shell)).run());
+    spawn_local(Connection::new(id, Rc::clone(shell)));
 }
