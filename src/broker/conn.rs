@@ -12,7 +12,7 @@ use super::flow::{SLOW_AT, Slow};
 use super::id::{ConnId, SessionIndex};
 use super::output::{Budget, Out};
 use super::owed::Owed;
-use crate::model::{Mono, StoredWill, Subscription, Topic, UpstreamSet};
+use crate::model::{Mono, StoredWill, Subscription, Topic, TopicFilter, UpstreamSet};
 use crate::mqtt::encode::ConnackProperties;
 use crate::mqtt::packet::Publish;
 use crate::mqtt::reason::Carrier;
@@ -45,14 +45,58 @@ pub(super) struct Replay {
     pub(super) after: Option<Topic>,
 }
 
+/// In the order of the subscriptions. Mostly there is none: then it takes one word.
+#[derive(Debug, Default)]
+#[expect(clippy::box_collection, reason = "the box is the one word")]
+pub(super) struct Replays(Option<Box<VecDeque<Replay>>>);
+
+impl Replays {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    pub(super) fn front_mut(&mut self) -> Option<&mut Replay> {
+        self.0.as_mut()?.front_mut()
+    }
+
+    pub(super) fn pop_front(&mut self) {
+        if let Some(all) = &mut self.0 {
+            all.pop_front();
+            self.shrink();
+        }
+    }
+
+    /// In the place of an earlier one for the same filter.
+    pub(super) fn push(&mut self, replay: Replay) {
+        self.remove(&replay.subscription.filter);
+        self.0.get_or_insert_default().push_back(replay);
+    }
+
+    pub(super) fn of_mut(&mut self, filter: &TopicFilter) -> Option<&mut Replay> {
+        self.0.as_mut()?.iter_mut().find(|replay| replay.subscription.filter == *filter)
+    }
+
+    pub(super) fn remove(&mut self, filter: &TopicFilter) {
+        if let Some(all) = &mut self.0 {
+            all.retain(|replay| replay.subscription.filter != *filter);
+            self.shrink();
+        }
+    }
+
+    /// Its memory would outlive its only use.
+    fn shrink(&mut self) {
+        self.0.take_if(|all| all.is_empty());
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Conn {
     pub(super) peer: SocketAddr,
     pub(super) restricted: bool,
     pub(super) opened: Mono,
     pub(super) seen: Mono,
-    /// 1.5 times what the client asked for; zero: none.
-    pub(super) patience: Duration,
+    /// Longest silence in ms, 1.5 times what the client asked for; 0: any.
+    pub(super) patience_ms: u32,
     pub(super) session: Option<SessionIndex>,
     pub(super) connected: bool,
     pub(super) version: Version,
@@ -80,10 +124,15 @@ pub(super) struct Conn {
     pub(super) refused_since: Option<Mono>,
     pub(super) end: Option<End>,
     pub(super) slow: Slow,
-    pub(super) replays: VecDeque<Replay>,
+    pub(super) replays: Replays,
 }
 
 impl Conn {
+    /// Whether nothing has come for longer than its keep-alive allows (5.0, 3.1.2.10).
+    pub(super) fn is_silent(&self, now: Mono) -> bool {
+        self.patience_ms > 0 && now.since(self.seen) > Duration::from_millis(self.patience_ms.into())
+    }
+
     /// Tells a client of 5.0 why the connection ends, with no more than it takes [MQTT-3.14.2-3]: in DISCONNECT, or in CONNACK where it was still
     /// to prove who it is. Before that whoever finds the fault has said what is to be said [MQTT-3.14.0-1].
     pub(super) fn say_end(&mut self, end: End) {
@@ -194,10 +243,11 @@ fn give_back(unacknowledged: &mut u16, packet: &[u8]) {
     }
 }
 
-/// All connections, by id.
+/// All connections, by id. Each has its own place in memory: a table that holds them is copied when it grows, and the room that it leaves stays
+/// unused.
 #[derive(Debug, Default)]
 pub(super) struct Conns {
-    slab: slab::Slab<(u32, Conn)>,
+    slab: slab::Slab<(u32, Box<Conn>)>,
     generation: u32,
 }
 
@@ -213,7 +263,7 @@ impl Conns {
             restricted,
             opened: now,
             seen: now,
-            patience: Duration::ZERO,
+            patience_ms: 0,
             session: None,
             connected: false,
             version: Version::default(),
@@ -234,18 +284,18 @@ impl Conns {
             refused_since: None,
             end: None,
             slow: Slow::default(),
-            replays: VecDeque::new(),
+            replays: Replays::default(),
         };
-        let index = u32::try_from(self.slab.insert((self.generation, conn))).unwrap_or(u32::MAX);
+        let index = u32::try_from(self.slab.insert((self.generation, Box::new(conn)))).unwrap_or(u32::MAX);
         ConnId { index, generation: self.generation }
     }
 
     pub(super) fn get(&self, id: ConnId) -> Option<&Conn> {
-        self.slab.get(id.index as usize).filter(|(generation, _)| *generation == id.generation).map(|(_, conn)| conn)
+        self.slab.get(id.index as usize).filter(|(generation, _)| *generation == id.generation).map(|(_, conn)| &**conn)
     }
 
     pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
-        self.slab.get_mut(id.index as usize).filter(|(generation, _)| *generation == id.generation).map(|(_, conn)| conn)
+        self.slab.get_mut(id.index as usize).filter(|(generation, _)| *generation == id.generation).map(|(_, conn)| &mut **conn)
     }
 
     pub(super) fn ids(&self) -> Vec<ConnId> {
@@ -259,8 +309,7 @@ impl Conns {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (ConnId, &Conn)> {
-        self.slab
-            .iter()
-            .map(|(index, (generation, conn))| (ConnId { index: u32::try_from(index).unwrap_or(u32::MAX), generation: *generation }, conn))
+        let id = |index, generation| ConnId { index: u32::try_from(index).unwrap_or(u32::MAX), generation };
+        self.slab.iter().map(move |(index, (generation, conn))| (id(index, *generation), &**conn))
     }
 }

@@ -1,7 +1,6 @@
 //! CONNECT: sessions begin, are resumed, are taken over.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -156,7 +155,7 @@ impl Broker {
 
     pub(super) fn new_session(&mut self, client: &Rc<str>) -> SessionIndex {
         self.serial += 1;
-        let index = self.sessions.insert(Session::new(Rc::clone(client), self.serial));
+        let index = self.sessions.insert(Box::new(Session::new(Rc::clone(client), self.serial)));
         self.by_client.insert(Rc::clone(client), index);
         index
     }
@@ -175,7 +174,7 @@ impl Broker {
         conn.aliases_out = AliasesOut::new(properties.topic_alias_maximum);
         conn.replays = std::mem::take(&mut session.replays);
         // [MQTT-3.1.2-22]
-        conn.patience = Duration::from_millis(u64::from(self.limits.keep_alive(connect)) * 1_500);
+        conn.patience_ms = u32::from(self.limits.keep_alive(connect)) * 1_500;
         conn.will = will.map(|will| Box::new(stored_will(will, restricted)));
         session.conn = Some(id);
         session.ends = None;

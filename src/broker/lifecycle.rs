@@ -207,9 +207,7 @@ impl Broker {
                     full.iter().next().filter(|_| refused).map(|upstream| End::Refused(upstream.0))
                 }
                 (None, Some(Hold::NotStarted | Hold::Unsecured | Hold::Acks | Hold::Slow | Hold::Commit(_))) => None,
-                (None, None | Some(Hold::Unread)) => {
-                    (!conn.patience.is_zero() && now.since(conn.seen) > conn.patience).then_some(End::KeepAlive)
-                }
+                (None, None | Some(Hold::Unread)) => conn.is_silent(now).then_some(End::KeepAlive),
             };
             end.map(|end| (id, Some(end)))
         });

@@ -1,7 +1,5 @@
 //! Retained messages: the last of each topic is kept, and goes to new subscriptions.
 
-use std::collections::VecDeque;
-
 use super::access;
 use super::apply::Work;
 use super::flow::SLOW_AT;
@@ -83,10 +81,6 @@ impl Broker {
             let Some(replay) = conn.replays.front_mut() else { return };
             let Some(retained) = self.retained.next(&replay.subscription.filter, replay.after.as_ref()) else {
                 conn.replays.pop_front();
-                if conn.replays.is_empty() {
-                    // Its memory would outlive its only use.
-                    conn.replays = VecDeque::new();
-                }
                 continue;
             };
             work.spend(DELIVERIES_A_LOOK);

@@ -1,10 +1,9 @@
 //! A client's session: what it subscribed to, what is in flight to it and from it, what waits for it.
 
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::conn::Replay;
+use super::conn::Replays;
 use super::id::ConnId;
 use super::inflight::Inflight;
 use super::output::Budget;
@@ -42,7 +41,7 @@ pub(super) struct Session {
     pub(super) inflight: Inflight,
     pub(super) queue: Queue,
     /// Retained messages that its subscriptions are still to get; its connection has them while there is one.
-    pub(super) replays: VecDeque<Replay>,
+    pub(super) replays: Replays,
     pub(super) received: Received,
     /// Counter of the row by which it ceased to outlive its connection; 0: there is none.
     pub(super) ceased: u64,
@@ -69,7 +68,7 @@ impl Session {
             filters: Vec::new(),
             inflight: Inflight::default(),
             queue: Queue::default(),
-            replays: VecDeque::new(),
+            replays: Replays::default(),
             received: Received::default(),
             ceased: 0,
             removed: 0,

@@ -38,7 +38,7 @@ pub(super) struct Broker {
     /// Of the event that is being applied.
     pub(super) now: Now,
     pub(super) conns: Conns,
-    pub(super) sessions: Slab<Session>,
+    pub(super) sessions: Slab<Box<Session>>,
     pub(super) by_client: HashMap<Rc<str>, SessionIndex>,
     pub(super) subscriptions: Subscriptions,
     pub(super) retained: RetainedStore,

@@ -89,9 +89,8 @@ impl Broker {
             RetainHandling::DoNotSend => false,
         };
         if replays {
-            conn.replays.retain(|replay| replay.subscription.filter != *filter);
-            conn.replays.push_back(Replay { subscription: subscription.clone(), after: None });
-        } else if let Some(replay) = conn.replays.iter_mut().find(|replay| replay.subscription.filter == *filter) {
+            conn.replays.push(Replay { subscription: subscription.clone(), after: None });
+        } else if let Some(replay) = conn.replays.of_mut(filter) {
             // What an earlier one had ordered still comes.
             replay.subscription = subscription.clone();
         }
@@ -113,7 +112,7 @@ impl Broker {
             let Some(index) = conn.session else { return Ok(()) };
             let before = session.filters.len();
             session.filters.retain(|old| old.filter != *filter);
-            conn.replays.retain(|replay| replay.subscription.filter != *filter);
+            conn.replays.remove(filter);
             let (removed, durable) = (session.filters.len() < before, session.durable);
             codes.push(if removed { Reason::Success } else { Reason::NoSubscriptionExisted });
             if removed {
