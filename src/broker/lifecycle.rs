@@ -231,12 +231,13 @@ impl Broker {
         if !self.owed.is_started() {
             return false;
         }
+        let securing = self.settle_secured();
         let expiring = self.expire();
         let publishing = self.publish_wills();
         let saying = self.publish_sys();
         let flushing = self.flush_retained();
         let writing = self.write_left();
-        expiring || publishing || saying || flushing || writing
+        securing || expiring || publishing || saying || flushing || writing
     }
 
     /// An orderly stop, after all that was read: wills, and what the store does not have yet.

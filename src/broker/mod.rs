@@ -51,6 +51,7 @@ mod queue;
 mod replay;
 mod restore;
 mod retained;
+mod secured;
 mod session;
 mod shared;
 mod shell;

@@ -183,15 +183,21 @@ impl Owed {
         usize::try_from(counter.checked_sub(self.base)?).ok()
     }
 
-    /// Takes note that `range` is secured; `woken` gets the connections that wait for ids in it. True if room has come back.
-    pub(super) fn secure(&mut self, range: IdRange, woken: &mut Vec<ConnId>) -> bool {
-        let Some(start) = self.start else { return false };
+    /// The counters of `range` that were given in this run, first and last.
+    pub(super) fn counters(&self, range: IdRange) -> Option<(u64, u64)> {
+        let start = self.start?;
         let first = range.first.max(EntryId::new(start.epoch, 1));
         let last = range.last.min(EntryId::new(start.epoch, self.next - 1));
-        if first > last {
-            return false;
-        }
-        let (first, last) = (first.counter(), last.counter());
+        (first <= last).then_some((first.counter(), last.counter()))
+    }
+
+    /// The last of `n` counters from `first` on, those that are long secured not counted.
+    pub(super) fn count_on(&self, first: u64, n: usize) -> u64 {
+        first.max(self.base).saturating_add(n as u64).saturating_sub(1)
+    }
+
+    /// Takes note that `first ..= last` are secured; `woken` gets the connections that wait for them. True if room has come back.
+    pub(super) fn secure(&mut self, first: u64, last: u64, woken: &mut Vec<ConnId>) -> bool {
         while let Some((&counter, _)) = self.old.range(first..=last).next() {
             if let Some(slot) = self.old.remove(&counter) {
                 self.settle(slot, woken);

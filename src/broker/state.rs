@@ -20,6 +20,7 @@ use super::output::{Budget, Out};
 use super::owed::Owed;
 use super::queue::QueueLimits;
 use super::retained::RetainedStore;
+use super::secured::Securing;
 use super::session::Session;
 use super::shared::Choice;
 use super::subscriptions::Subscriptions;
@@ -66,6 +67,7 @@ pub(super) struct Broker {
     /// When something comes to the sessions of clients that are away: their end, or their will.
     pub(super) deadlines: BTreeSet<(Mono, SessionIndex)>,
     pub(super) left: Left,
+    pub(super) securing: Securing,
     pub(super) ended: Ended,
     /// Sessions by their number in the store, while what it held is handed over.
     pub(super) restoring: HashMap<SessionId, SessionIndex>,
@@ -115,6 +117,7 @@ impl Broker {
             wills: VecDeque::new(),
             deadlines: BTreeSet::new(),
             left: Left::default(),
+            securing: Securing::default(),
             ended: Ended::default(),
             restoring: HashMap::new(),
             mechanisms: Vec::new(),
@@ -143,26 +146,7 @@ impl Broker {
                 self.finish_restore();
                 self.wake_held();
             }
-            OutboxToBroker::Secured(ranges) => {
-                let mut waiting = Vec::new();
-                let mut room = false;
-                for range in &ranges {
-                    room |= self.owed.secure(*range, &mut waiting);
-                }
-                for id in waiting {
-                    self.release_acks(id);
-                }
-                let epoch = self.owed.next_id().epoch();
-                for range in ranges.into_iter().filter(|range| range.last.epoch() == epoch && range.first <= range.last) {
-                    let (first, last) = (if range.first.epoch() == epoch { range.first.counter() } else { 0 }, range.last.counter());
-                    self.open_gates(first, last);
-                    self.deliver_deferred(first, last);
-                    self.ended.secured(first, last);
-                }
-                if room {
-                    self.wake_held();
-                }
-            }
+            OutboxToBroker::Secured(ranges) => self.secured(ranges),
             OutboxToBroker::Restored(page) => self.restore(page),
             OutboxToBroker::Link { upstream, up } => self.say_link(upstream, up),
             OutboxToBroker::Full(full) => {
@@ -170,18 +154,6 @@ impl Broker {
                 self.wake_held();
             }
         }
-    }
-
-    fn release_acks(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.get_mut(id).filter(|c| c.end.is_none()) else { return };
-        conn.release_answers(&self.owed);
-        let committed = matches!(conn.hold, Some(Hold::Commit(counter)) if self.owed.is_secured(counter, counter));
-        if conn.hold == Some(Hold::Acks) || committed {
-            conn.hold = None;
-            conn.seen = self.now.mono;
-            self.wakes.push(id);
-        }
-        self.mark_answered(id);
     }
 
     /// Leaves the head of the connection's input unapplied.
@@ -204,7 +176,7 @@ impl Broker {
         self.held.retain(|held| *held != id);
     }
 
-    fn wake_held(&mut self) {
+    pub(super) fn wake_held(&mut self) {
         let held = std::mem::take(&mut self.held);
         self.resume(&held);
     }

@@ -18,6 +18,7 @@ mod simulation;
 mod subscriptions;
 mod sys;
 mod table;
+mod turns;
 mod wire5;
 
 use std::collections::HashMap;
@@ -190,15 +191,15 @@ impl Bench {
     fn resume(&mut self) {
         loop {
             let wakes = self.broker.take_wakes();
-            if wakes.is_empty() {
-                break;
-            }
+            let idle = wakes.is_empty();
             for id in wakes {
                 self.turn(id);
             }
+            let now = self.now();
+            if !self.broker.chores(now) && idle {
+                break;
+            }
         }
-        let now = self.now();
-        while self.broker.chores(now) {}
     }
 
     /// Bytes that came to the client; written in pieces.
