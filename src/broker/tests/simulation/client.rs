@@ -66,6 +66,8 @@ pub(super) struct Client {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Receipt {
     pub(super) times: u32,
+    /// At QoS 2.
+    pub(super) exactly: u32,
     pub(super) retained: u32,
     pub(super) session: u32,
 }
@@ -75,7 +77,8 @@ impl Client {
         let version = if n.is_multiple_of(2) || (60..90).contains(&n) { Version::V5 } else { Version::V311 };
         let expiry = match n % 4 {
             _ if (60..80).contains(&n) => u32::MAX,
-            _ if (80..90).contains(&n) => 0,
+            _ if (80..85).contains(&n) => u32::MAX,
+            _ if (85..90).contains(&n) => 0,
             0 => 0,
             2 if n % 20 == 2 => 20,
             _ => u32::MAX,
@@ -83,7 +86,8 @@ impl Client {
         let qos = (n / 4 % 3) as u8;
         let filters: Vec<(String, u8)> = match n {
             60..80 => vec![("$share/g1/g/#".into(), 1 + qos % 2)],
-            80..90 => vec![("$share/g2/g/#".into(), qos)],
+            82 | 83 | 88 => vec![("$share/g2/g/#".into(), 1), ("g/1".into(), 2)],
+            80..90 => vec![("$share/g2/g/#".into(), 1)],
             90.. => Vec::new(),
             _ => match n % 6 {
                 0 => vec![(format!("t/{}", n % 8), qos)],

@@ -13,6 +13,8 @@ use crate::mqtt::{Version, kind};
 
 const CLIENTS: usize = 100;
 const STEPS: usize = 2_500;
+/// The sessions of the first group, which end before it, and this one of the second group never end.
+pub(super) const STAYS: usize = 80;
 /// Steps between two looks at all invariants.
 const CHECK_EVERY: usize = 100;
 
@@ -45,7 +47,7 @@ pub(super) struct Published {
     pub(super) acked: bool,
     /// Who has to get it once it is acknowledged: clients, each with the session that it had.
     pub(super) must: Vec<(usize, u32)>,
-    /// Everybody in the first group was subscribed when it was published.
+    /// Everybody in the first group, and the one in the second whose session stays, was subscribed when it was published.
     pub(super) shared: bool,
     /// The publisher has sent it again.
     pub(super) again: bool,
@@ -97,6 +99,12 @@ impl World<'_> {
         for step in 0..STEPS {
             self.step();
             self.hear();
+            if self.random.one_in(20) {
+                // Members of the second group come and go all the time.
+                let c = STAYS + 1 + self.random.below(9);
+                self.cut(c);
+                self.connect(c);
+            }
             if kill_at.contains(&step) {
                 kill_at.retain(|at| *at != step);
                 self.kill();
@@ -146,7 +154,7 @@ impl World<'_> {
     fn connect(&mut self, c: usize) {
         if self.clients[c].conn.is_none() {
             // In 3.1.1 a session that begins clean ends with its connection.
-            let clean = !self.calm && self.random.one_in(40) && self.clients[c].version.is_5() && !(60..80).contains(&c);
+            let clean = !self.calm && self.random.one_in(40) && self.clients[c].version.is_5() && !(60..=STAYS).contains(&c);
             self.greet(c, clean);
         }
     }
@@ -154,8 +162,7 @@ impl World<'_> {
     fn greet(&mut self, c: usize, clean: bool) {
         let Some(at) = self.rig.open(false) else { return };
         let id = self.rig.lines[at].id;
-        // The sessions of the first group never end.
-        let farewell = !self.calm && !clean && self.random.one_in(4) && !(60..80).contains(&c);
+        let farewell = !self.calm && !clean && self.random.one_in(4) && !(60..=STAYS).contains(&c);
         let client = &mut self.clients[c];
         client.farewell = farewell && client.version.is_5();
         client.conn = Some(id);
@@ -181,8 +188,11 @@ impl World<'_> {
         let now = self.rig.now;
         let client = &mut self.clients[c];
         client.conn = None;
+        // One that it was not heard on may never have been more than a CONNECT that waits.
+        if client.online {
+            client.left = Some(now);
+        }
         client.online = false;
-        client.left = Some(now);
         if client.is_brief() {
             client.begin_anew();
         }
@@ -240,7 +250,7 @@ impl World<'_> {
         body.resize(body.len() + size, b'x');
         let must = |(s, client): (usize, &Client)| (client.wants(&topic, true)? > 0 && !client.is_brief()).then_some((s, client.session));
         let must = if qos > 0 { self.clients.iter().enumerate().filter_map(must).collect() } else { Vec::new() };
-        let shared = qos > 0 && (60..80).all(|c| self.clients[c].wanted.iter().all(|wanted| wanted.granted));
+        let shared = qos > 0 && (60..=STAYS).all(|c| self.clients[c].wanted.iter().all(|wanted| wanted.granted));
         self.by_body.insert(body.clone(), m);
         let client = &mut self.clients[c];
         let id = if qos > 0 { client.free_id() } else { 0 };
