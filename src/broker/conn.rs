@@ -43,6 +43,8 @@ pub(super) struct Replay {
     pub(super) subscription: Subscription,
     /// The last topic that was looked at.
     pub(super) after: Option<Topic>,
+    /// Messages with this serial or a higher one came after the subscription, and by it.
+    pub(super) until: u64,
 }
 
 /// In the order of the subscriptions. Mostly there is none: then it takes one word.

@@ -8,6 +8,7 @@ use super::inflight::{Sent, Stage};
 use super::letter::{self, Letter};
 use super::output::Stored;
 use super::retained::is_expired;
+use super::session::Session;
 use super::state::Broker;
 use crate::model::{Due, DueState, Entry, EntryId, QoS, RetainedMessage, SessionId, StateChange};
 
@@ -79,22 +80,26 @@ impl Broker {
             let Some(conn) = self.conns.get_mut(id) else { return };
             let Some(session) = conn.session.and_then(|s| self.sessions.get_mut(s)) else { return };
             let Some(replay) = conn.replays.front_mut() else { return };
-            let Some(retained) = self.retained.next(&replay.subscription.filter, replay.after.as_ref()) else {
+            let Some(kept) = self.retained.next(&replay.subscription.filter, replay.after.as_ref()) else {
                 conn.replays.pop_front();
                 continue;
             };
             work.spend(DELIVERIES_A_LOOK);
+            let retained = &kept.message;
             let topic = retained.topic.clone();
             let closed = conn.restricted && access::is_closed(topic.as_str());
+            // At QoS 0 it may not have come: its client was away, or slow.
+            let qos = wanted_qos(retained, replay.subscription.options.qos, session);
+            let came = kept.serial >= replay.until && qos != QoS::AtMostOnce;
             if is_expired(retained, now) {
                 if self.retained.clear(&topic) {
                     self.change(StateChange::RetainedGone(topic.clone()), None);
                 }
-            } else if !closed && replay.subscription.filter.matches(topic.as_str()) {
+            } else if !closed && !came && replay.subscription.filter.matches(topic.as_str()) {
                 if conn.out.waiting() > SLOW_AT || self.budget.used() > self.limits.output_max || !session.queue.is_empty() {
                     return;
                 }
-                let (qos, identifier) = (replay.subscription.options.qos, replay.subscription.identifier);
+                let identifier = replay.subscription.identifier;
                 let retained = retained.clone();
                 if !self.push_retained(id, &retained, qos, identifier) {
                     return;
@@ -110,16 +115,11 @@ impl Broker {
         }
     }
 
-    /// `granted`, `identifier`: of the subscription. False when the window is full.
-    fn push_retained(&mut self, id: ConnId, retained: &RetainedMessage, granted: QoS, identifier: Option<u32>) -> bool {
+    /// `identifier`: of the subscription. False when the window is full.
+    fn push_retained(&mut self, id: ConnId, retained: &RetainedMessage, qos: QoS, identifier: Option<u32>) -> bool {
         let now = self.now.mono;
         let Some((conn, session)) = self.both_mut(id) else { return true };
         let (Some(index), durable) = (conn.session, session.durable) else { return true };
-        let mut qos = granted.min(retained.qos);
-        if durable.is_some() && super::sys::is_sys(retained.topic.as_str()) {
-            // Never stored, so not promised either.
-            qos = QoS::AtMostOnce;
-        }
         let first = RETAINED | (qos as u8) << 1;
         let identifiers = identifier.map(|n| [n].into());
         let (topic, properties) = (retained.topic.clone(), retained.properties.clone());
@@ -180,6 +180,15 @@ impl Broker {
         session.inflight.push(sent, &self.budget);
         true
     }
+}
+
+/// At which QoS a session gets a retained message by a subscription.
+fn wanted_qos(retained: &RetainedMessage, granted: QoS, session: &Session) -> QoS {
+    if !session.is_brief() && super::sys::is_sys(retained.topic.as_str()) {
+        // Never stored, so not promised either.
+        return QoS::AtMostOnce;
+    }
+    granted.min(retained.qos)
 }
 
 /// What a session in the store is owed: this copy is an entry of its own.

@@ -43,8 +43,10 @@ impl Row {
 }
 
 #[derive(Debug)]
-struct Kept {
-    message: RetainedMessage,
+pub(super) struct Kept {
+    pub(super) message: RetainedMessage,
+    /// Rises with each message that is kept.
+    pub(super) serial: u64,
     row: Row,
 }
 
@@ -60,6 +62,8 @@ pub(super) struct Outcome {
 #[derive(Debug, Default)]
 pub(super) struct RetainedStore {
     topics: BTreeMap<Topic, Kept>,
+    /// Of the next message.
+    serial: u64,
     bytes: usize,
     /// Messages that are never stored: our own words.
     own: usize,
@@ -87,6 +91,11 @@ impl RetainedStore {
 
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// What is kept from now on has this serial or a higher one.
+    pub(super) const fn serial(&self) -> u64 {
+        self.serial
     }
 
     /// Keeps the message in place of the topic's last one. `promised`: the store gets it by the entry of its message.
@@ -135,7 +144,8 @@ impl RetainedStore {
         self.bytes += size(&message);
         self.expiring += usize::from(message.expires.is_some());
         self.own += usize::from(row == Row::Never);
-        self.topics.insert(message.topic.clone(), Kept { message, row });
+        self.topics.insert(message.topic.clone(), Kept { message, serial: self.serial, row });
+        self.serial += 1;
     }
 
     /// A retained message without a body removes the topic's [MQTT-3.3.1-10]. True if the store has a row of it.
@@ -211,7 +221,7 @@ impl RetainedStore {
     }
 
     /// The first topic after `after` that `filter` may match: the next candidates in order, each to be asked. `None` at the end.
-    pub(super) fn next(&self, filter: &TopicFilter, after: Option<&Topic>) -> Option<&RetainedMessage> {
+    pub(super) fn next(&self, filter: &TopicFilter, after: Option<&Topic>) -> Option<&Kept> {
         let prefix = literal(filter.as_str());
         let found = match after {
             Some(after) => self.topics.range((Bound::Excluded(after), Bound::Unbounded)).next(),
@@ -222,8 +232,9 @@ impl RetainedStore {
             },
         };
         let exact = prefix.len() == filter.as_str().len();
-        let found = found.map(|(_, kept)| &kept.message);
-        found.filter(|m| if exact { m.topic.as_str() == prefix } else { m.topic.as_str().starts_with(prefix) })
+        let (topic, kept) = found?;
+        let may_match = if exact { topic.as_str() == prefix } else { topic.as_str().starts_with(prefix) };
+        may_match.then_some(kept)
     }
 }
 
@@ -262,7 +273,7 @@ mod tests {
         let filter = TopicFilter::new(filter).unwrap();
         let mut found = Vec::new();
         let mut after = None;
-        while let Some(RetainedMessage { topic, .. }) = store.next(&filter, after.as_ref()) {
+        while let Some(Kept { message: RetainedMessage { topic, .. }, .. }) = store.next(&filter, after.as_ref()) {
             if filter.matches(topic.as_str()) {
                 found.push(topic.to_string());
             }

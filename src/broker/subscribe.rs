@@ -89,7 +89,7 @@ impl Broker {
             RetainHandling::DoNotSend => false,
         };
         if replays {
-            conn.replays.push(Replay { subscription: subscription.clone(), after: None });
+            conn.replays.push(Replay { subscription: subscription.clone(), after: None, until: self.retained.serial() });
         } else if let Some(replay) = conn.replays.of_mut(filter) {
             // What an earlier one had ordered still comes.
             replay.subscription = subscription.clone();

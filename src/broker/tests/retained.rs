@@ -168,3 +168,31 @@ fn a_replay_that_was_cut_off_goes_on_when_the_session_is_resumed() {
     let sub = bench.connect("sub");
     assert_eq!(bench.take(sub), [""; 0], "a clean one begins anew");
 }
+
+/// What has changed since was sent, or queued, by the subscription itself: at QoS 2 it would come twice.
+#[test]
+fn a_replay_leaves_out_what_came_after_its_subscription() {
+    for (qos, again) in [(0, true), (1, false), (2, false)] {
+        let mut bench = Bench::with(&[], Limits { receive_maximum: 1, ..quiet() });
+        let publisher = bench.connect("pub");
+        for topic in ["r/0", "r/1", "r/2"] {
+            bench.send(publisher, &publish(topic, "old", 1, true));
+        }
+        let (sub, _) = bench.connect_as("sub", false);
+        bench.send(sub, &subscribe(1, &[("r/+", qos.max(1))]));
+        assert_eq!(bench.take(sub)[0], "r/0 old q1 id1 retain");
+        let first = 0x31 | qos << 1;
+        let id: &[u8] = if qos == 0 { &[] } else { &[0, 7] };
+        bench.send(publisher, &packet(first, &[&string("r/2"), id, b"new"]));
+        let mut got = bench.take(sub);
+        for id in 1..=4 {
+            for packet in [puback(id), ack(5, id), ack(7, id)] {
+                bench.send(sub, &packet);
+                bench.resume();
+                got.extend(bench.take(sub));
+            }
+        }
+        let seen = |what: &str| got.iter().filter(|line| line.starts_with(what)).count();
+        assert_eq!((seen("r/1 old"), seen("r/2 old"), seen("r/2 new")), (1, 0, if again { 2 } else { 1 }), "{qos}: {got:?}");
+    }
+}
