@@ -61,7 +61,6 @@ const HOMES: &[Home] = &[
             "src/bridge/mqtt.rs",
             "src/bridge/mqtt/v311.rs",
             "src/bridge/mqtt/v5.rs",
-            "src/broker/connection.rs",
             "src/broker/listener.rs",
             "src/broker/socket.rs",
             "src/demo/port.rs",
