@@ -59,6 +59,9 @@ impl Broker {
             return Ok(Step::Hold(Hold::NotStarted));
         }
         if let Err(end) = self.check_connect(id, &connect) {
+            if end == End::NoSession && self.no_session.note(self.now.mono) {
+                tracing::warn!(sessions = self.sessions.len(), "new clients are refused: there are as many sessions as may be");
+            }
             return Err(self.refuse(id, connect.version, Refusal::for_reason_of(end)));
         }
         match self.begin_authentication(id, &connect, frame) {

@@ -22,6 +22,12 @@ impl Broker {
     /// A connection was accepted; `None` when there are `connections_max`.
     pub(super) fn open(&mut self, peer: SocketAddr, restricted: bool, now: Now) -> Option<ConnId> {
         if self.conns.len() >= self.limits.connections_max {
+            if self.no_connection.note(now.mono) {
+                tracing::warn!(
+                    connections_max = self.limits.connections_max,
+                    "connections are closed at once: there are as many as may be"
+                );
+            }
             return None;
         }
         self.traffic.sockets += 1;
@@ -193,6 +199,12 @@ impl Broker {
             self.wake_paused();
         }
         self.say_drops_over();
+        if let Some(closed) = self.no_connection.over(now) {
+            tracing::info!(closed, "no connection is closed for want of room any more");
+        }
+        if let Some(refused) = self.no_session.over(now) {
+            tracing::info!(refused, "no client is refused for want of room any more");
+        }
         self.expire_retained();
         self.retained.begin_flush_when_due(now);
         self.tick_sys();

@@ -56,6 +56,7 @@ mod session;
 mod shared;
 mod shell;
 mod socket;
+mod spell;
 mod state;
 mod subscribe;
 mod subscriptions;

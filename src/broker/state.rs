@@ -23,6 +23,7 @@ use super::retained::RetainedStore;
 use super::secured::Securing;
 use super::session::Session;
 use super::shared::Choice;
+use super::spell::Spell;
 use super::subscriptions::Subscriptions;
 use super::sys::{Sys, Traffic};
 use super::will::DueWill;
@@ -82,6 +83,9 @@ pub(super) struct Broker {
     pub(super) names: Vec<Arc<str>>,
     /// Readings or QoS 0 are being dropped: what was counted before, and when the last one was.
     dropping: Option<(u64, Mono)>,
+    /// Connections are closed, or clients refused, because there are as many as may be.
+    pub(super) no_connection: Spell,
+    pub(super) no_session: Spell,
     pub(super) dirty: Dirty,
     /// Tasks to be woken.
     pub(super) wakes: Vec<ConnId>,
@@ -128,6 +132,8 @@ impl Broker {
             sys: Sys::default(),
             names: options.names,
             dropping: None,
+            no_connection: Spell::default(),
+            no_session: Spell::default(),
             dirty: Dirty::default(),
             wakes: Vec::new(),
             held: Vec::new(),
