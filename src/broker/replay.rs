@@ -132,13 +132,14 @@ impl Broker {
             self.count_sent(fits, length);
             return true;
         }
-        let cost = Entry::OVERHEAD + Entry::DUE + topic.as_bytes().len() + properties.len() + body.len();
-        if durable.is_some() && !self.owed.has_room(cost) {
+        let room = durable.is_none() || self.owed.has_room(entry_cost(retained, body.len()));
+        if !room && qos == QoS::ExactlyOnce {
             return false;
         }
+        // At QoS 1 it need not wait for room in the store: it is in flight for as long as this process lives.
+        let durable = durable.filter(|_| room);
         let (Some(conn), Some(session)) = (self.conns.get_mut(id), self.sessions.get_mut(index)) else { return true };
-        let window = self.limits.window(session);
-        let Some(packet_id) = session.inflight.take_id(window) else { return false };
+        let Some(packet_id) = session.inflight.take_id(self.limits.window(session)) else { return false };
         let stored = Stored::new(topic, body, properties, retained.expires, &self.budget);
         let mut sent = Sent {
             packet_id,
@@ -166,14 +167,14 @@ impl Broker {
             session.heard = now;
         }
         if let Some(durable) = durable {
-            let entry = entry_of(retained, durable, &sent, prompt);
+            let entry = Entry { accepted: now, accepted_wall: self.now.wall, ..entry_of(retained, durable, &sent, prompt) };
             sent.entry = self.owed.next_id();
-            let counter = self.owed.give(Entry { accepted: now, accepted_wall: self.now.wall, ..entry }, None);
+            let counter = self.owed.give(entry, None);
             if waits {
                 sent.wait = counter;
                 self.gates.insert((counter, index, session.serial));
             }
-        } else {
+        } else if session.is_brief() {
             sent.message = None;
             sent.identifiers = None;
         }
@@ -207,4 +208,9 @@ fn entry_of(retained: &RetainedMessage, session: SessionId, sent: &Sent, prompt:
         awaited: qos == QoS::ExactlyOnce,
         ..Entry::new(retained.topic.clone(), retained.body.clone())
     }
+}
+
+/// What that counts for, beside a body of so many bytes.
+fn entry_cost(retained: &RetainedMessage, body: usize) -> usize {
+    Entry::OVERHEAD + Entry::DUE + retained.topic.as_bytes().len() + retained.properties.len() + body
 }

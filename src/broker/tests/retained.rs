@@ -196,3 +196,18 @@ fn a_replay_leaves_out_what_came_after_its_subscription() {
         assert_eq!((seen("r/1 old"), seen("r/2 old"), seen("r/2 new")), (1, 0, if again { 2 } else { 1 }), "{qos}: {got:?}");
     }
 }
+
+/// While an upstream is away and the disk is full, too.
+#[test]
+fn at_qos_1_retained_messages_do_not_wait_for_room_in_the_store() {
+    let mut bench = Bench::with(&[&["up"]], Limits { unsecured_max: 2_000, ..quiet() });
+    bench.inject("a", "1", true);
+    let publisher = bench.connect("pub");
+    bench.send(publisher, &publish("up", &"x".repeat(1_800), 1, false));
+    let (sub, _) = bench.connect_as("sub", false);
+    bench.send(sub, &subscribe(1, &[("a", 1)]));
+    assert_eq!(bench.take(sub), ["a 1 q1 id1 retain", "SUBACK 1 [1]"]);
+    bench.cut(sub);
+    let (sub, _) = bench.connect_as("sub", false);
+    assert_eq!(bench.take(sub), ["a 1 q1 id1 dup retain"]);
+}
