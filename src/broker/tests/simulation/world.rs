@@ -343,7 +343,8 @@ impl World<'_> {
         let away = client.left.map_or(Duration::ZERO, |left| now.since(left));
         let may_be_over = client.expiry < u32::MAX && away >= Duration::from_secs(client.expiry.into());
         assert!(present || !client.promised || may_be_over, "the session of {} is gone after {away:?}", client.name);
-        if !present {
+        // The one that is present may have begun with a CONNACK that was never heard.
+        if !present || may_be_over {
             client.begin_anew();
         }
         let wanted: Vec<(String, u8)> = client.wanted.iter().filter(|w| !w.granted).map(|w| (w.filter.clone(), w.qos)).collect();
