@@ -10,6 +10,7 @@ use super::inflight::{Sent, Stage};
 use super::letter::Letter;
 use super::output::{Envelope, Stored};
 use super::queue::Waiting;
+use super::session::Session;
 use super::shared::{Choice, GroupId};
 use super::state::Broker;
 use super::subscriptions::{Receiver, Route};
@@ -59,6 +60,11 @@ impl Delivery {
             due: Vec::new(),
             dones: Vec::new(),
         }
+    }
+
+    /// Whether the store is to keep it for the session by a subscription of its own, or another group.
+    pub(super) fn owes(&self, session: &Session) -> bool {
+        self.due.iter().any(|due| Some(due.session) == session.durable)
     }
 }
 
@@ -133,7 +139,7 @@ impl Broker {
         let qos = if delivery.volatile && session.durable.is_some() { QoS::AtMostOnce } else { qos };
         // The store owes a session a message once (outbox.md 2). What comes to it by a shared subscription, too, is kept in memory alone, and
         // at QoS 1: a packet id of QoS 2 that is not in the store would be given again after a restart.
-        let second = portion.group.is_some() && delivery.due.iter().any(|due| Some(due.session) == session.durable);
+        let second = portion.group.is_some() && (delivery.owes(session) || delivery.late && session.durable.is_some());
         let qos = if second { qos.min(QoS::AtLeastOnce) } else { qos };
         let stored_for = session.durable.filter(|_| qos != QoS::AtMostOnce && !second);
         if delivery.gated && delivery.late == stored_for.is_some() {

@@ -201,7 +201,9 @@ impl Broker {
     /// The chosen member of each group gets the message.
     pub(super) fn deliver_shared(&mut self, route: &Route, letter: &mut Letter<'_>, delivery: &mut Delivery) {
         let mut chosen = std::mem::take(&mut self.chosen);
-        for &Choice { group, place, sub } in &chosen {
+        // Who gets it when its packet id is committed.
+        let mut later = Vec::new();
+        for &choice @ Choice { group, place, sub } in &chosen {
             let retain = sub.retain_as_published && letter.retain;
             let identifiers = sub.identifier.map(|n| [n].into());
             let there = self.sessions.get(sub.session).is_some_and(|s| s.serial < delivery.before);
@@ -217,11 +219,15 @@ impl Broker {
                 self.subscriptions.groups.took(group, place);
             }
             let portion = Portion { session: sub.session, qos: sub.qos, retain, identifiers: identifiers.as_ref(), group: Some(group) };
+            if delivery.gated
+                && (!self.is_kept_for(&choice, letter.qos) || self.sessions.get(sub.session).is_some_and(|s| delivery.owes(s)))
+            {
+                later.push(choice);
+            }
             self.deliver_to(portion, letter, delivery);
         }
         if delivery.gated {
-            // The others get it when its packet id is committed.
-            chosen.retain(|choice| !self.is_kept_for(choice, letter.qos));
+            chosen = later;
         }
         self.chosen = chosen;
     }

@@ -63,6 +63,18 @@ fn a_gated_message_from_a_queue_waits_for_its_packet_id() {
     assert_eq!(bench.take(receiver), ["t 1 q1 id2"]);
 }
 
+/// The store owes it one of them; the other is sent when that is committed.
+#[test]
+fn a_member_with_a_subscription_of_its_own_gets_both_copies_of_a_gated_message() {
+    let mut bench = Bench::new(&[]);
+    let member = durable(&mut bench, "member", &["t", "$share/g/t"]);
+    let (publisher, _) = bench.connect_as("pub", false);
+    say(&mut bench, publisher, &publish2("t", "x", 7, false));
+    assert_eq!(bench.take(member), [""; 0]);
+    bench.commit();
+    assert_eq!(bench.take(member), ["t x q2 id1", "t x q1 id2"]);
+}
+
 /// A QoS 2 message that waits for its row was never sent.
 #[test]
 fn what_a_member_was_not_sent_yet_goes_to_another() {
