@@ -14,6 +14,7 @@
 //! | `forget-received` | the broker forgets the packet ids of QoS 2 messages that it has taken |
 //! | `no-nonce` | every start draws nonce 0 |
 //! | `no-budget` | the broker applies all input that it has read in one turn |
+//! | `no-yield` | the broker goes through with what is due by itself, without turns of others between its slices |
 //! | `hang:PART` | the part's loop stops for ever; PART as in [`crate::stats::Heartbeat::part`], or its part before the colon |
 //! | `end:PART` | the part ends as if it were done |
 //! | `hang-fsync` | the store's thread sleeps 3 s inside each commit |

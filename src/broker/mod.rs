@@ -199,6 +199,8 @@ pub struct Links {
 pub enum Error {
     #[error("cannot listen on tcp://{address}")]
     Listen { address: SocketAddr, source: std::io::Error },
+    #[error("the broker's task ended by itself")]
+    Ended(#[source] tokio::task::JoinError),
 }
 
 /// Tasks between two looks at the sockets. A turn takes up to a quarter of a millisecond; tokio's own 61 of them would keep the others waiting.

@@ -38,13 +38,24 @@ pub(super) async fn run(options: Options, mut links: Links) -> Result<BrokerStat
     // A receiver that is gone does not want to know.
     let (told, _) = tokio::sync::oneshot::channel();
     let _ = std::mem::replace(&mut links.bound, told).send(addresses);
-    let mut turn = Turns { next_sweep: clock::mono() + SWEEP, readings: VecDeque::new(), events: Vec::new(), watching: true };
-    turn.run(&shell, &mut links).await;
-    drain(&shell, &mut links, &mut turn, &mut tasks).await;
-    for task in tasks {
-        task.abort();
-    }
-    Ok(shell.broker.borrow().status())
+    let mut turn = Turns {
+        next_sweep: clock::mono() + SWEEP,
+        readings: VecDeque::new(),
+        events: Vec::new(),
+        more: false,
+        sweep_again: false,
+        watching: true,
+    };
+    // A task as all others: the runtime's own future would have a slice after every few of theirs.
+    let main = spawn_local(async move {
+        turn.run(&shell, &mut links).await;
+        drain(&shell, &mut links, &mut turn, &mut tasks).await;
+        for task in tasks {
+            task.abort();
+        }
+        shell.broker.borrow().status()
+    });
+    main.await.map_err(Error::Ended)
 }
 
 /// What the loop keeps from one turn to the next.
@@ -52,6 +63,10 @@ struct Turns {
     next_sweep: Mono,
     readings: VecDeque<Message>,
     events: Vec<OutboxToBroker>,
+    /// More is due by itself than one turn takes: it goes on after others' turns.
+    more: bool,
+    /// So is the sweep.
+    sweep_again: bool,
     /// The phase is waited for.
     watching: bool,
 }
@@ -101,9 +116,13 @@ impl Turns {
             _ = links.phase.changed(), if self.watching => {}
             () = shell.main.notified() => {}
             () = clock::sleep_until(deadline) => {}
-            () = tokio::task::yield_now(), if more_readings && takes_readings => {}
+            () = std::future::ready(()), if self.more || (more_readings && takes_readings) => {}
         }
         self.work(shell);
+        if (self.more || !self.readings.is_empty()) && !faults::active("no-yield") {
+            // A branch that is ready at once does not let others have their turn.
+            tokio::task::yield_now().await;
+        }
         None
     }
 
@@ -116,14 +135,15 @@ impl Turns {
     /// What is due by itself.
     fn work(&mut self, shell: &Shell) {
         let now = clock::now();
-        let sweeping = now.mono >= self.next_sweep;
-        let more = shell.turn(sweeping || self.readings.len() >= READINGS_MEASURED, || {
+        let sweeping = now.mono >= self.next_sweep || self.sweep_again;
+        self.sweep_again = false;
+        self.more = shell.turn(sweeping || self.more || self.readings.len() >= READINGS_MEASURED, || {
             let mut broker = shell.broker.borrow_mut();
             if broker.takes_readings() {
                 broker.inject(&mut self.readings, now);
             }
             if sweeping || broker.paused_until().is_some_and(|at| at <= now.mono) {
-                broker.sweep(now);
+                self.sweep_again = broker.sweep(now);
             }
             broker.chores(now)
         });
@@ -131,11 +151,9 @@ impl Turns {
             self.next_sweep = now.mono + SWEEP;
             shell.look_for_ends();
         }
+        self.more |= self.sweep_again;
         // Entries that the link has no room for are no news: the loop waits for room.
         shell.settle();
-        if more {
-            shell.main.notify_one();
-        }
     }
 }
 

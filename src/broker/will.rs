@@ -9,7 +9,8 @@ use super::id::SessionIndex;
 use super::state::Broker;
 use crate::model::{Body, Message, Origin, StoredWill};
 
-/// Wills that wait to be published; further ones of connections that end are dropped and counted. More than there are connections by default.
+/// Wills that wait to be published, or as many as there may be connections if that is more; further ones of connections that end are dropped and
+/// counted.
 const WILLS_MAX: usize = 1_024;
 
 /// A will that is to be published now, and the session whose row then goes without it.
@@ -31,7 +32,7 @@ impl Broker {
     }
 
     pub(super) fn takes_will(&self) -> bool {
-        self.wills.len() < WILLS_MAX
+        self.wills.len() < WILLS_MAX.max(self.limits.connections_max)
     }
 
     /// Publishes wills that wait; true if some are left.

@@ -24,9 +24,14 @@ impl Raw {
 
     /// The same, with a will at QoS 1.
     pub fn connect_with_will(port: u16, client: &str, topic: &str, body: &[u8]) -> Self {
+        Self::connect_for(port, client, 0, topic, body)
+    }
+
+    /// With a will at QoS 1, and a keep-alive in seconds.
+    pub fn connect_for(port: u16, client: &str, keep_alive: u8, topic: &str, body: &[u8]) -> Self {
         let body_length = u16::try_from(body.len()).expect("a short will").to_be_bytes();
         let will = [&string(topic), &body_length[..], body].concat();
-        Self::greet(port, &packet(0x10, &[&string("MQTT"), &[4, 0x0e, 0, 0], &string(client), &will]))
+        Self::greet(port, &packet(0x10, &[&string("MQTT"), &[4, 0x0e, 0, keep_alive], &string(client), &will]))
     }
 
     fn greet(port: u16, connect: &[u8]) -> Self {

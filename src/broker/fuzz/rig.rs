@@ -269,7 +269,7 @@ impl<'a> Rig<'a> {
     pub(in crate::broker) fn pass(&mut self, time: Duration) {
         self.now = self.now + time;
         let now = self.time();
-        self.broker.sweep(now);
+        while self.broker.sweep(now) {}
         self.settle();
     }
 

@@ -109,7 +109,7 @@ impl Bench {
         for _ in 0..ms / 100 {
             self.now = self.now + Duration::from_millis(100);
             let now = self.now();
-            self.broker.sweep(now);
+            while self.broker.sweep(now) {}
             self.resume();
         }
     }
@@ -122,7 +122,7 @@ impl Bench {
         for _ in 0..seconds / step {
             self.now = self.now + Duration::from_secs(step);
             let now = self.now();
-            self.broker.sweep(now);
+            while self.broker.sweep(now) {}
             self.resume();
         }
     }
