@@ -23,6 +23,9 @@ const KEEP_MAX: usize = 64 << 10;
 /// Most slices of one vectored write.
 pub(super) const SLICES: usize = 32;
 
+/// Most bytes of one write: the kernel may take megabytes at once, and hold the thread for as long, for a peer that reads none of them.
+const WRITE_MAX: usize = 256 << 10;
+
 /// Bytes that outputs and queues hold together, against `output_max`. One counter, shared.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Budget(Rc<Counts>);
@@ -220,14 +223,16 @@ impl Out {
 
     /// What is to be written next, as slices; the number of those that are set.
     pub(super) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES]) -> usize {
-        let mut count = 0;
+        let (mut count, mut left) = (0, WRITE_MAX);
         let mut at = self.head;
-        let mut put = |bytes: &'a [u8]| match slices.get_mut(count) {
+        let mut put = |bytes: &'a [u8]| match slices.get_mut(count).filter(|_| left > 0) {
             _ if bytes.is_empty() => true,
             Some(slice) => {
-                *slice = IoSlice::new(bytes);
+                let part = bytes.get(..left).unwrap_or(bytes);
+                *slice = IoSlice::new(part);
                 count += 1;
-                true
+                left -= part.len();
+                part.len() == bytes.len()
             }
             None => false,
         };
