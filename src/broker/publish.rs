@@ -17,7 +17,7 @@ use super::letter::{Letter, Raw, Source};
 use super::replay::Told;
 use super::state::Broker;
 use super::subscriptions::Route;
-use crate::model::{Entry, EntryId, Message, Now, Origin, QoS, SessionId, StateChange, UpstreamSet};
+use crate::model::{Entry, EntryId, Message, Now, Origin, QoS, SessionId, StateChange, TopicError, UpstreamSet};
 use crate::mqtt::packet::Publish;
 use crate::mqtt::{Frame, Reason, Version};
 
@@ -62,13 +62,15 @@ impl Broker {
         }
         let known = conn.topic_of(&publish)?;
         if publish.alias.is_some() && publish.topic.len() > TOPIC_SHORT {
+            // Each is asked how much it has.
+            work.spend(self.conns.len());
             let together: usize = self.conns.iter().map(|(_, conn)| conn.aliases_in.bytes()).sum();
             if together > TOPICS_TOGETHER {
                 return Err(End::Crowded);
             }
         }
-        let route =
-            self.subscriptions.route(known.as_ref().map_or(publish.topic, |topic| topic.as_bytes())).map_err(crate::mqtt::Error::from)?;
+        let name = known.as_ref().map_or(publish.topic, |topic| topic.as_bytes());
+        let route = self.route(name, work).map_err(crate::mqtt::Error::from)?;
         let durable = self.sessions.get(session).and_then(|s| s.durable);
         let from = From { conn: id, session, version, durable };
         if publish.qos == QoS::ExactlyOnce {
@@ -81,7 +83,7 @@ impl Broker {
                 self.acknowledge(from, &publish, reason, counter);
                 return Ok(Step::Done);
             }
-            self.check_received(session)?;
+            self.check_received(session, work)?;
             if let Some(counter) = self.sessions.get(session).map(|s| s.ceased).filter(|ceased| !self.owed.is_secured(*ceased, *ceased)) {
                 // What it sent while it was in the store may still wait for its packet id, and is not to be overtaken.
                 self.owed.wake_instead(counter, id);
@@ -93,6 +95,13 @@ impl Broker {
             return Ok(Step::Done);
         }
         self.take_publish(from, &publish, frame, &route, work)
+    }
+
+    /// Where `name` goes; what the search has cost counts as deliveries.
+    pub(super) fn route(&mut self, name: &[u8], work: &mut Work) -> Result<Rc<Route>, TopicError> {
+        let route = self.subscriptions.route(name);
+        work.spend(self.subscriptions.take_looked_at());
+        route
     }
 
     /// Whether the topic is closed to the client.
@@ -186,7 +195,7 @@ impl Broker {
     /// A message that nobody can be made to wait with: what upstreams would get of it is dropped where there is no room. `publisher`: the session
     /// whose own it is.
     pub(super) fn accept(&mut self, message: &Message, publisher: Option<SessionIndex>, work: &mut Work) {
-        let Ok(route) = self.subscriptions.route(message.topic.as_bytes()) else { return };
+        let Ok(route) = self.route(message.topic.as_bytes(), work) else { return };
         let mut upstreams = route.upstreams;
         if let Origin::Upstream(from) = message.origin {
             upstreams.remove(from);

@@ -2,6 +2,7 @@
 
 use foldhash::{HashMap, HashMapExt};
 
+use super::apply::Work;
 use super::end::End;
 use super::id::{ConnId, SessionIndex};
 use super::inflight::{DUP, Stage};
@@ -18,6 +19,9 @@ pub(super) const RECEIVED_MAX: usize = 16_384;
 const RECEIVED_TOGETHER: usize = 131_072;
 
 const RECEIVED_FEW: usize = 256;
+
+/// Sessions that are asked how many ids they have in the time of one delivery.
+const SESSIONS_A_DELIVERY: usize = 8;
 
 /// The packet ids that a client has sent at QoS 2 and not released: that of the message's entry by each, 0: none.
 #[derive(Debug, Default)]
@@ -213,8 +217,11 @@ impl Broker {
     }
 
     /// Whether one more QoS 2 PUBLISH may be taken from the client.
-    pub(super) fn check_received(&self, index: SessionIndex) -> Result<(), End> {
+    pub(super) fn check_received(&self, index: SessionIndex, work: &mut Work) -> Result<(), End> {
         let held = self.sessions.get(index).map_or(0, |s| s.received.len());
+        if held >= RECEIVED_FEW {
+            work.spend(self.sessions.len() / SESSIONS_A_DELIVERY);
+        }
         let all = || self.sessions.iter().map(|(_, session)| session.received.len()).sum::<usize>();
         if held >= RECEIVED_MAX || (held >= RECEIVED_FEW && all() >= RECEIVED_TOGETHER) { Err(End::ReceiveMaximum) } else { Ok(()) }
     }

@@ -124,6 +124,8 @@ pub(super) struct Subscriptions {
     pub(super) groups: Groups,
     /// Subscriptions of single sessions.
     count: usize,
+    /// Nodes and subscriptions that were looked at since it was last asked.
+    looked_at: usize,
 }
 
 /// One level of filters. Depth is bounded by [`LEVELS_MAX`].
@@ -151,6 +153,7 @@ impl Subscriptions {
             upstreams,
             groups: Groups::default(),
             count: 0,
+            looked_at: 0,
         }
     }
 
@@ -244,18 +247,24 @@ impl Subscriptions {
         Ok(route)
     }
 
-    fn find(&self, topic: Topic) -> Route {
+    /// What routes have cost since it was last asked. A new topic may lead to most of the tree, where filters with `+` cross at each level.
+    pub(super) fn take_looked_at(&mut self) -> usize {
+        std::mem::take(&mut self.looked_at)
+    }
+
+    fn find(&mut self, topic: Topic) -> Route {
         let name = topic.as_str();
         let closed = access::is_closed(name);
         let mut receivers = Vec::new();
-        self.root.collect(Some(name), !name.starts_with('$'), &mut receivers);
+        let mut looked_at = self.root.collect(Some(name), !name.starts_with('$'), &mut receivers) + receivers.len();
         receivers.retain(|sub| !(closed && sub.restricted));
         receivers.sort_unstable_by_key(|sub| sub.session);
         let receivers = receivers.chunk_by(|a, b| a.session == b.session).filter_map(merge).collect();
         let mut groups = Vec::new();
         if !self.shared.is_empty() {
-            self.shared.collect(Some(name), !name.starts_with('$'), &mut groups);
+            looked_at += self.shared.collect(Some(name), !name.starts_with('$'), &mut groups) + groups.len();
         }
+        self.looked_at += looked_at;
         let shared = groups.iter().filter_map(|sub| GroupId::try_from(sub.session).ok()).collect();
         let upstreams = destination::wanting(&self.upstreams, name);
         Route { upstreams, closed, receivers, shared, generation: self.generation, topic }
@@ -373,22 +382,23 @@ impl Node {
     }
 
     /// Gathers the subscriptions that match what is left of the topic; `None`: nothing is left. `wild`: wildcards count on this level
-    /// [MQTT-4.7.2-1].
-    fn collect(&self, topic: Option<&str>, wild: bool, into: &mut Vec<Sub>) {
+    /// [MQTT-4.7.2-1]. Says how many nodes it has seen.
+    fn collect(&self, topic: Option<&str>, wild: bool, into: &mut Vec<Sub>) -> usize {
         if wild {
             into.extend_from_slice(&self.below);
         }
         let Some(topic) = topic else {
             into.extend_from_slice(&self.here);
-            return;
+            return 1;
         };
-        let (level, rest) = next_level(topic);
+        let ((level, rest), mut seen) = (next_level(topic), 1);
         if let Some((_, child)) = self.find(level).ok().and_then(|at| self.children.get(at)) {
-            child.collect(rest, true, into);
+            seen += child.collect(rest, true, into);
         }
         if let Some(child) = self.plus.as_ref().filter(|_| wild) {
-            child.collect(rest, true, into);
+            seen += child.collect(rest, true, into);
         }
+        seen
     }
 }
 

@@ -157,7 +157,7 @@ impl Broker {
     }
 
     fn publish_value(&mut self, topic: &Topic, value: String, work: &mut Work) {
-        let Ok(route) = self.subscriptions.route(topic.as_bytes()) else { return };
+        let Ok(route) = self.route(topic.as_bytes(), work) else { return };
         work.spend(route.receivers.len() + route.shared.len() + 1);
         if !route.shared.is_empty() {
             self.choose_members(&route, QoS::AtMostOnce);
