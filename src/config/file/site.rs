@@ -54,7 +54,7 @@ pub const STORE: Section = Section {
             "max_bytes",
             Size("256KiB", "16TiB"),
             Is("\"1GiB\""),
-            "most that it may use; beyond it, clients' QoS 1 messages are refused and readings dropped and counted",
+            "most that it may use; beyond it, clients' messages at QoS 1 and 2 are refused and readings dropped and counted",
         ),
         key(
             "ack_wait",
