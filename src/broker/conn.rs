@@ -126,6 +126,8 @@ pub(super) struct Conn {
     pub(super) refused_since: Option<Mono>,
     pub(super) end: Option<End>,
     pub(super) slow: Slow,
+    /// How long slow receivers have held it up: each may for a tenth of the time, and so may all of them together.
+    pub(super) held_up: Option<Box<Slow>>,
     pub(super) replays: Replays,
 }
 
@@ -286,6 +288,7 @@ impl Conns {
             refused_since: None,
             end: None,
             slow: Slow::default(),
+            held_up: None,
             replays: Replays::default(),
         };
         let index = u32::try_from(self.slab.insert((self.generation, Box::new(conn)))).unwrap_or(u32::MAX);

@@ -16,7 +16,7 @@ const ALLOWANCE: Duration = Duration::from_millis(100);
 
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// The account of one receiver.
+/// The account of one receiver, or of one who feeds such.
 #[derive(Debug, Default)]
 pub(super) struct Slow {
     window: Mono,

@@ -193,13 +193,19 @@ impl Broker {
                 && conn.hold.take().is_some()
             {
                 conn.seen = self.now.mono;
+                if let Some(held_up) = &mut conn.held_up {
+                    held_up.ease(self.now.mono);
+                }
                 self.wakes.push(*id);
             }
         }
     }
 
-    /// Pauses a connection that feeds a slow receiver.
+    /// Pauses a connection that feeds a slow receiver, unless others have held it up for as long as may be.
     pub(super) fn pause(&mut self, id: ConnId, until: Mono) {
+        let now = self.now.mono;
+        let Some(longest) = self.conns.get_mut(id).and_then(|conn| conn.held_up.get_or_insert_default().press(now)) else { return };
+        let until = until.min(longest);
         self.hold(id, Hold::Slow);
         self.paused.push(id);
         if self.paused_until.is_none_or(|at| until < at) {

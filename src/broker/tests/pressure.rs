@@ -331,3 +331,26 @@ fn answers_that_nobody_reads_are_bounded_together() {
     }
     assert!(bench.broker.budget.used() < 2 << 20, "{}", bench.broker.budget.used());
 }
+
+/// Each slow receiver may hold up its feeders for a tenth of the time; ten that take turns would do so all the time.
+#[test]
+fn receivers_that_are_slow_in_turn_do_not_stop_publishers() {
+    let mut bench = Bench::new(&[]);
+    let publisher = bench.connect("pub");
+    for n in 0..10 {
+        let own = format!("own/{n}");
+        let (deaf, accomplice) = (bench.connect(&format!("deaf{n}")), bench.connect(&format!("accomplice{n}")));
+        bench.send(deaf, &subscribe(1, &[("a", 0), (&own, 0)]));
+        for _ in 0..4 {
+            say(&mut bench, accomplice, &publish(&own, &"x".repeat(100_000), 0, false));
+        }
+        bench.pass(100);
+    }
+    let mut held = 0;
+    for _ in 0..50 {
+        bench.send(publisher, &publish("a", "", 0, false));
+        held += u32::from(bench.broker.hold_of(publisher).is_some());
+        bench.pass(100);
+    }
+    assert!(held <= 6, "{held} of 50 tenths of a second");
+}
