@@ -6,7 +6,7 @@
 //! `state` and the files that add to it are the whole broker without I/O: bytes and events in, output and wake-ups out. `apply` takes packets,
 //! `connect`, `auth`, `publish`, `qos2`, `subscribe` each their own; `deliver` hands messages to receivers; `lifecycle` and `will` see connections
 //! and sessions to their end; `restore` brings back what the store held, `mirror` and `left` tell it what changes.
-//! `listener`, `connection`, `flusher` move the bytes; `task` joins it all to the other parts; `shell` is what these share.
+//! `io` moves the bytes and joins it all to the other parts; nothing above it does.
 //!
 //! Invariants:
 //! - `apply` never re-enters: what it causes elsewhere (closed connections, wills, wake-ups) is queued.
@@ -26,22 +26,20 @@ mod apply;
 mod auth;
 mod conn;
 mod connect;
-mod connection;
 mod deliver;
 mod destination;
 mod dirty;
 mod end;
 mod ended;
 mod flow;
-mod flusher;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
 mod id;
 mod inflight;
+mod io;
 mod left;
 mod letter;
 mod lifecycle;
-mod listener;
 mod mirror;
 mod output;
 mod owed;
@@ -54,14 +52,11 @@ mod retained;
 mod secured;
 mod session;
 mod shared;
-mod shell;
-mod socket;
 mod spell;
 mod state;
 mod subscribe;
 mod subscriptions;
 mod sys;
-mod task;
 #[cfg(test)]
 mod tests;
 mod will;
@@ -220,5 +215,5 @@ pub fn runtime() -> std::io::Result<tokio::runtime::LocalRuntime> {
 /// # Errors
 /// A listener's address that cannot be bound.
 pub async fn run(options: Options, links: Links) -> Result<BrokerStatus, Error> {
-    task::run(options, links).await
+    io::task::run(options, links).await
 }

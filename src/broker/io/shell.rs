@@ -8,34 +8,34 @@ use std::task::Waker;
 
 use tokio::sync::Notify;
 
-use super::conn::Hold;
-use super::end::End;
-use super::id::ConnId;
+use super::super::conn::Hold;
+use super::super::end::End;
+use super::super::id::ConnId;
+use super::super::state::Broker;
 use super::socket::Socket;
-use super::state::Broker;
 use crate::clock;
 
 /// The thread's read buffer.
 const BUFFER: usize = 64 << 10;
 
 #[derive(Debug)]
-pub(super) struct Shell {
-    pub(super) broker: RefCell<Broker>,
+pub(in crate::broker) struct Shell {
+    pub(in crate::broker) broker: RefCell<Broker>,
     sockets: RefCell<Vec<Option<(ConnId, Socket)>>>,
-    pub(super) buffer: RefCell<Box<[u8]>>,
-    pub(super) flusher: RefCell<Option<Waker>>,
+    pub(in crate::broker) buffer: RefCell<Box<[u8]>>,
+    pub(in crate::broker) flusher: RefCell<Option<Waker>>,
     /// Wakes the broker's task: entries to send, wills to publish.
-    pub(super) main: Notify,
+    pub(in crate::broker) main: Notify,
     /// What the unfinished packets of all connections take.
     unfinished: Cell<usize>,
     /// No more is read from clients.
-    pub(super) draining: Cell<bool>,
+    pub(in crate::broker) draining: Cell<bool>,
     /// Connections whose leftovers are still to be applied, of those that have been polled since the drain began.
-    pub(super) unsettled: Cell<usize>,
+    pub(in crate::broker) unsettled: Cell<usize>,
 }
 
 impl Shell {
-    pub(super) fn new(broker: Broker) -> Self {
+    pub(in crate::broker) fn new(broker: Broker) -> Self {
         Self {
             broker: RefCell::new(broker),
             sockets: RefCell::default(),
@@ -48,7 +48,7 @@ impl Shell {
         }
     }
 
-    pub(super) fn add(&self, id: ConnId, socket: Socket) {
+    pub(in crate::broker) fn add(&self, id: ConnId, socket: Socket) {
         let mut sockets = self.sockets.borrow_mut();
         let index = id.index as usize;
         if sockets.len() <= index {
@@ -60,7 +60,7 @@ impl Shell {
     }
 
     /// Closes the socket and forgets the connection.
-    pub(super) fn remove(&self, id: ConnId) {
+    pub(in crate::broker) fn remove(&self, id: ConnId) {
         if let Some(place) = self.sockets.borrow_mut().get_mut(id.index as usize)
             && place.as_ref().is_some_and(|(owner, _)| *owner == id)
         {
@@ -70,7 +70,7 @@ impl Shell {
     }
 
     /// One turn of the thread: how long the longest took is kept. What is known to be short is not `measured`: that takes two system calls.
-    pub(super) fn turn<T>(&self, measured: bool, work: impl FnOnce() -> T) -> T {
+    pub(in crate::broker) fn turn<T>(&self, measured: bool, work: impl FnOnce() -> T) -> T {
         let before = measured.then(clock::thread_cpu);
         let result = work();
         if let Some(before) = before {
@@ -80,24 +80,24 @@ impl Shell {
     }
 
     /// A connection's unfinished packet takes `now` bytes instead of `before`; what all take together.
-    pub(super) fn count_unfinished(&self, before: usize, now: usize) -> usize {
+    pub(in crate::broker) fn count_unfinished(&self, before: usize, now: usize) -> usize {
         self.unfinished.set(self.unfinished.get().saturating_sub(before) + now);
         self.unfinished.get()
     }
 
-    pub(super) fn with_socket<T>(&self, id: ConnId, f: impl FnOnce(&mut Socket) -> T) -> Option<T> {
+    pub(in crate::broker) fn with_socket<T>(&self, id: ConnId, f: impl FnOnce(&mut Socket) -> T) -> Option<T> {
         let mut sockets = self.sockets.borrow_mut();
         let (owner, socket) = sockets.get_mut(id.index as usize)?.as_mut()?;
         (*owner == id).then(|| f(socket))
     }
 
     /// Every connection that has a socket.
-    pub(super) fn ids(&self) -> Vec<ConnId> {
+    pub(in crate::broker) fn ids(&self) -> Vec<ConnId> {
         self.sockets.borrow().iter().flatten().map(|(id, _)| *id).collect()
     }
 
     /// After an event was applied: wakes whom it concerns.
-    pub(super) fn settle(&self) {
+    pub(in crate::broker) fn settle(&self) {
         let (wakes, dirty, news) = {
             let mut broker = self.broker.borrow_mut();
             (broker.take_wakes(), broker.has_dirty(), broker.take_news())
@@ -113,7 +113,7 @@ impl Shell {
         }
     }
 
-    pub(super) fn wake(&self, id: ConnId) {
+    pub(in crate::broker) fn wake(&self, id: ConnId) {
         let waker = self.with_socket(id, |socket| socket.waker.clone()).flatten();
         if let Some(waker) = waker {
             waker.wake();
@@ -123,7 +123,7 @@ impl Shell {
     /// A held connection is not read, so its end is looked for: a peer that has closed or broken the connection is let go.
     /// One that feeds a slow receiver goes on within a tenth of a second, and what it said before its end, DISCONNECT too, is still applied. One
     /// that does not read is written to: that shows whether it is there, and it may still read after it has said all.
-    pub(super) fn look_for_ends(&self) {
+    pub(in crate::broker) fn look_for_ends(&self) {
         for id in self.ids() {
             let held = self.broker.borrow().hold_of(id).is_some_and(|hold| !matches!(hold, Hold::Slow | Hold::Unread));
             if held && self.with_socket(id, |socket| socket.is_hung_up()).unwrap_or(false) {
@@ -134,7 +134,7 @@ impl Shell {
     }
 
     /// Begins the drain: nothing more is read, and what was read is applied.
-    pub(super) fn begin_drain(&self) {
+    pub(in crate::broker) fn begin_drain(&self) {
         let ids = self.ids();
         self.unsettled.set(ids.len());
         self.draining.set(true);

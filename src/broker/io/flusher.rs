@@ -5,9 +5,9 @@ use std::io::{ErrorKind, IoSlice};
 use std::rc::Rc;
 use std::task::Poll;
 
-use super::end::End;
-use super::id::ConnId;
-use super::output::SLICES;
+use super::super::end::End;
+use super::super::id::ConnId;
+use super::super::output::SLICES;
 use super::shell::Shell;
 use crate::clock;
 
@@ -21,7 +21,7 @@ const BYTES_A_POLL: usize = 512 << 10;
 const SOCKETS_MEASURED: usize = 8;
 
 /// Writes for as long as the thread lives.
-pub(super) async fn run(shell: Rc<Shell>) {
+pub(in crate::broker) async fn run(shell: Rc<Shell>) {
     poll_fn(|cx| {
         let mut waker = shell.flusher.borrow_mut();
         if !waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
@@ -52,7 +52,7 @@ enum Wrote {
 }
 
 /// One write for one connection; the bytes that were written.
-pub(super) fn flush(shell: &Shell, id: ConnId) -> usize {
+pub(in crate::broker) fn flush(shell: &Shell, id: ConnId) -> usize {
     let wrote = {
         let broker = shell.broker.borrow();
         let Some(out) = broker.output(id).filter(|out| out.waiting() > 0) else { return 0 };

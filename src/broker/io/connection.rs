@@ -8,11 +8,11 @@ use std::task::{Context, Poll};
 
 use tokio::io::ReadBuf;
 
-use super::apply::{Applied, Turn};
-use super::conn::Hold;
-use super::end::End;
+use super::super::apply::{Applied, Turn};
+use super::super::conn::Hold;
+use super::super::end::End;
+use super::super::id::ConnId;
 use super::flusher;
-use super::id::ConnId;
 use super::shell::Shell;
 use crate::clock;
 
@@ -43,7 +43,7 @@ enum Read {
 }
 
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(in crate::broker) struct Connection {
     id: ConnId,
     shell: Rc<Shell>,
     /// Bytes that are not applied: part of a packet, or what a turn left. Read into the thread's buffer otherwise.
@@ -76,7 +76,7 @@ impl Future for Connection {
 }
 
 impl Connection {
-    pub(super) const fn new(id: ConnId, shell: Rc<Shell>) -> Self {
+    pub(in crate::broker) const fn new(id: ConnId, shell: Rc<Shell>) -> Self {
         Self { id, shell, left: Vec::new(), done: 0, counted: 0, again: false, eof: false, settled: false, dropped: 0 }
     }
 

@@ -7,17 +7,17 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
 
+use super::super::{Error, Listener};
 use super::connection::Connection;
 use super::shell::Shell;
 use super::socket::Socket;
-use super::{Error, Listener};
 use crate::clock;
 
 /// After an accept that failed for want of something: descriptors, memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Binds all listeners, in order.
-pub(super) async fn bind(listeners: &[Listener]) -> Result<Vec<(TcpListener, bool)>, Error> {
+pub(in crate::broker) async fn bind(listeners: &[Listener]) -> Result<Vec<(TcpListener, bool)>, Error> {
     let mut bound = Vec::with_capacity(listeners.len());
     for listener in listeners {
         let address = listener.address;
@@ -33,7 +33,7 @@ pub(super) async fn bind(listeners: &[Listener]) -> Result<Vec<(TcpListener, boo
 }
 
 /// Accepts for as long as the thread lives.
-pub(super) async fn run(listener: TcpListener, restricted: bool, shell: Rc<Shell>) {
+pub(in crate::broker) async fn run(listener: TcpListener, restricted: bool, shell: Rc<Shell>) {
     let mut failing = false;
     loop {
         match listener.accept().await {

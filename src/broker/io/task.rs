@@ -7,10 +7,11 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_local};
 
-use super::end::End;
+use super::super::end::End;
+use super::super::state::Broker;
+use super::super::{Error, Links, Options};
 use super::shell::Shell;
-use super::state::Broker;
-use super::{Error, Links, Options, flusher, listener};
+use super::{flusher, listener};
 use crate::clock;
 use crate::faults::{self, PartFault};
 use crate::model::status::BrokerStatus;
@@ -25,7 +26,7 @@ const BATCH: usize = 256;
 /// Fewer readings than this are too quickly applied to be measured.
 const READINGS_MEASURED: usize = 16;
 
-pub(super) async fn run(options: Options, mut links: Links) -> Result<BrokerStatus, Error> {
+pub(in crate::broker) async fn run(options: Options, mut links: Links) -> Result<BrokerStatus, Error> {
     let bound = listener::bind(&options.listeners).await?;
     let addresses: Vec<_> = bound.iter().filter_map(|(socket, _)| socket.local_addr().ok()).collect();
     let mut broker = Broker::new(options, getrandom::u64().unwrap_or_default());
