@@ -372,6 +372,13 @@ impl Broker {
             for done in delivery.dones {
                 self.owed.done(done);
             }
+            let feeder = publisher.and_then(|index| self.sessions.get(index)).filter(|session| session.serial < before);
+            if let Some(until) = delivery.pause
+                && let Some(id) = feeder.and_then(|session| session.conn)
+                && self.hold_of(id).is_none()
+            {
+                self.pause(id, until);
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What happens at each limit (outbox.md 11, 12; slow receivers).
 
-use super::qos2::say;
+use super::super::conn::Hold;
+use super::qos2::{publish2, say};
 use super::*;
 
 fn limits(unsecured_max: usize) -> Limits {
@@ -353,4 +354,20 @@ fn receivers_that_are_slow_in_turn_do_not_stop_publishers() {
         bench.pass(100);
     }
     assert!(held <= 6, "{held} of 50 tenths of a second");
+}
+
+/// What waited for its packet id was accepted long ago: its publisher is held up when it goes out.
+#[test]
+fn a_slow_receiver_holds_up_a_publisher_whose_messages_wait_for_their_commit() {
+    let mut bench = Bench::new(&[]);
+    let deaf = bench.connect("deaf");
+    bench.send(deaf, &subscribe(1, &[("a", 0)]));
+    let publisher = bench.connect_as("pub", false).0;
+    for id in 1..=4 {
+        assert_eq!(bench.broker.hold_of(publisher), None, "{id}");
+        bench.send(publisher, &publish2("a", &"x".repeat(100_000), id, false));
+    }
+    assert_eq!(bench.broker.hold_of(publisher), Some(Hold::Slow));
+    bench.pass(200);
+    assert_eq!(bench.broker.hold_of(publisher), None);
 }
