@@ -229,7 +229,8 @@ impl Broker {
                 session.durable = None;
                 session.ceased = next.counter();
                 let client = Rc::clone(&session.client);
-                self.put_end(id, &client, false);
+                // A client that is back at once waits for it.
+                self.put_end(id, &client, true);
             }
             (Some(_), _) => self.put_session(index),
         }

@@ -3,7 +3,7 @@
 use super::qos2::{say, told};
 use super::wire5::{connect5, properties, subscribe5};
 use super::*;
-use crate::model::{Due, DueState, Entry, Restored, SessionId, StoredSession, StoredWill, SubscribeOptions, Subscription};
+use crate::model::{Due, DueState, Entry, Restored, SessionId, StateChange, StoredSession, StoredWill, SubscribeOptions, Subscription};
 
 /// Session 1 of an earlier run.
 const OLD: SessionId = SessionId(EntryId::new(EPOCH - 1, 1));
@@ -229,6 +229,21 @@ fn a_connack_without_a_session_waits_for_the_end_of_the_last_one() {
             assert_eq!(bench.end_of(again), None, "{name}: the later one has the session");
         }
     }
+}
+
+/// Its client may be back at once, and has no CONNACK before.
+#[test]
+fn the_end_of_a_session_that_its_client_ends_is_committed_without_delay() {
+    let mut bench = Bench::new(&[]);
+    let client = bench.open(false);
+    bench.send(client, &connect5("c", false, 100, &[]));
+    say(&mut bench, client, &packet(0xe0, &[&[0], &properties(&[&[0x11, 0, 0, 0, 0]])]));
+    bench.put.extend(bench.broker.take_pending());
+    let awaited = bench.put.iter().filter_map(|put| match put {
+        Put::Change(change) => matches!(change.what, StateChange::SessionEnded(_)).then_some(change.awaited),
+        _ => None,
+    });
+    assert_eq!(awaited.collect::<Vec<_>>(), [true]);
 }
 
 #[test]
