@@ -72,7 +72,7 @@ fn head() -> String {
 fn draw_row(body: &mut String, row: &Row, y: f64, scale: impl Fn(f64) -> f64) -> f64 {
     let unit = row.scenario.what.unit();
     let middle = y + (height(row) - GAP) / 2.0 + 4.5;
-    let hint = if matches!(row.scenario.what, What::Connects) { ", longer is better" } else { "" };
+    let hint = if matches!(row.scenario.what, What::Connects(_)) { ", longer is better" } else { "" };
     put(body, format_args!("<text text-anchor='end' x='{}' y='{middle:.1}'>{}{hint}</text>", LEFT - 10.0, escape(row.scenario.name)));
     for (n, (kind, result)) in row.results.iter().enumerate() {
         let top = y + n as f64 * BAR;
@@ -93,7 +93,7 @@ fn height(row: &Row) -> f64 {
 
 fn logarithmic(us: f64) -> f64 {
     let [first, .., last] = DECADES;
-    LEFT + (us / first).log10().max(0.0) / (last / first).log10() * (RIGHT - LEFT)
+    LEFT + ((us / first).log10() / (last / first).log10()).clamp(0.0, 1.0) * (RIGHT - LEFT)
 }
 
 fn put(text: &mut String, line: std::fmt::Arguments<'_>) {

@@ -11,8 +11,6 @@ use crate::latency::Latencies;
 use crate::process::Broker;
 use crate::wire::{self, Version};
 
-/// Clients that connect one after another, each for itself.
-const CONNECTING: u32 = 4;
 /// Connections before those that are counted, so that what a broker sets up once is not counted.
 const IDLE_BEFORE: usize = 50;
 /// Below the usual limits of 1,000 connections and 1,024 descriptors.
@@ -23,15 +21,15 @@ const SETTLE: Duration = Duration::from_millis(500);
 const START_MAX: Duration = Duration::from_secs(20);
 const START_POLL: Duration = Duration::from_micros(200);
 
-/// A few clients connect, are answered, disconnect and see the broker close, over and over. What is delivered is a CONNACK; its latency is from
+/// `clients` connect, each for itself, are answered, disconnect and see the broker close, over and over. What is delivered is a CONNACK; its latency is from
 /// before the TCP connection to the CONNACK.
-pub fn connects(broker: &Broker, duration: Duration) -> io::Result<Outcome> {
+pub fn connects(broker: &Broker, clients: u32, duration: Duration) -> io::Result<Outcome> {
     let address = broker.address;
     let cpu = broker.cpu()?;
     let begin = clock::mono();
     let end = begin + duration;
     let mut outcome = std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..CONNECTING)
+        let clients: Vec<_> = (0..clients)
             .map(|client| {
                 scope.spawn(move || -> io::Result<Vec<u64>> {
                     let mut took = Vec::new();

@@ -147,7 +147,7 @@ fn compare(scenario: Scenario, choice: &Choice, there: &[Kind]) -> Row {
 /// whatever else the machine does meanwhile hits all of them.
 fn run(what: What, kinds: &[Kind], quick: bool) -> Vec<io::Result<Sample>> {
     let slices = match what {
-        What::Load(_) | What::Connects => SLICES,
+        What::Load(_) | What::Connects(_) => SLICES,
         What::Idle | What::FirstConnack => return kinds.iter().map(|kind| alone(what, *kind)).collect(),
     };
     let before = if what.is_on_one_cpu() { Some(process::stay_on_one_cpu()) } else { None };
@@ -183,7 +183,8 @@ impl Trial {
     fn slice(&mut self, what: What, duration: Duration) -> io::Result<()> {
         let outcome = match what {
             What::Load(load) => client::run(&self.broker, load, duration)?,
-            _ => connections::connects(&self.broker, duration)?,
+            What::Connects(clients) => connections::connects(&self.broker, clients, duration)?,
+            What::Idle | What::FirstConnack => return Err(io::ErrorKind::Unsupported.into()),
         };
         self.outcome.add(&outcome);
         Ok(())
@@ -194,7 +195,7 @@ impl Trial {
         let cpu_us = outcome.cpu.as_secs_f64() * 1e6 / outcome.delivered.max(1) as f64;
         let per_second = outcome.delivered as f64 / outcome.took.as_secs_f64();
         Ok(Sample {
-            figure: if let What::Connects = what { per_second } else { cpu_us },
+            figure: if let What::Connects(_) = what { per_second } else { cpu_us },
             cpu_us,
             per_second,
             p50_us: outcome.latencies.percentile(50),

@@ -75,7 +75,7 @@ impl Row {
     fn columns(&self, s: &Sample) -> String {
         let peak = s.peak_kb as f64 / 1e3;
         match self.scenario.what {
-            What::Load(_) | What::Connects => format!(
+            What::Load(_) | What::Connects(_) => format!(
                 "{} | {} | {:.0} | {:.0} | {peak:.1} | {} | {}",
                 short(s.cpu_us),
                 thousands(s.per_second),

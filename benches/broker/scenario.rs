@@ -18,8 +18,8 @@ pub struct Scenario {
 pub enum What {
     /// The figure is CPU time a delivery in µs.
     Load(Load),
-    /// The figure is connects a second.
-    Connects,
+    /// The figure is connects a second, by so many clients, each one after another.
+    Connects(u32),
     /// The figure is bytes a connection.
     Idle,
     /// The figure is ms from exec.
@@ -86,7 +86,8 @@ pub const SCENARIOS: &[Scenario] = &[
     load("paced 5,000/s, QoS 1, one CPU for all", Load { one_cpu: true, ..PACED_5 }, ALL, Goal::AtMostTimes(0.8)),
     load("16 KiB, 10 pairs, QoS 1", BULKY, ALL, Goal::AtMostTimes(0.48)),
     load("one at a time 1 → 1, QoS 0", ONE, ALL, Goal::None),
-    Scenario { name: "connects", what: What::Connects, kinds: ALL, goal: Goal::AtLeastTimes(1.1) },
+    Scenario { name: "connects, one client", what: What::Connects(1), kinds: ALL, goal: Goal::AtLeastTimes(1.1) },
+    Scenario { name: "connects, four clients", what: What::Connects(4), kinds: ALL, goal: Goal::AtLeastTimes(1.1) },
     Scenario { name: "idle connection with a subscription", what: What::Idle, kinds: ALL, goal: Goal::AtMost(2_000.0) },
     Scenario { name: "first CONNACK after exec", what: What::FirstConnack, kinds: ALL, goal: Goal::AtMost(15.0) },
 ];
@@ -113,7 +114,7 @@ impl What {
     pub const fn unit(self) -> &'static str {
         match self {
             Self::Load(_) => "µs",
-            Self::Connects => "/s",
+            Self::Connects(_) => "/s",
             Self::Idle => "B",
             Self::FirstConnack => "ms",
         }
