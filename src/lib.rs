@@ -1,5 +1,6 @@
 //! Tidegate: an edge gateway. See docs/ARCHITECTURE.md for the map; each folder's `mod.rs` says what it is for.
 
+pub mod access;
 pub mod bridge;
 pub mod broker;
 pub mod bus;

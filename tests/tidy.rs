@@ -20,7 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["model"],
     &["clock", "stats", "faults"],
     &["modbus", "frame", "mqtt"],
-    &["normalize", "rules"],
+    &["normalize", "rules", "access"],
     &["bus", "broker", "outbox", "bridge"],
     &["ops", "config"],
     &["daemon"],

@@ -1,0 +1,11 @@
+//! Who a client is, and what it may do.
+//!
+//! Job: the files in which a site says so, as values; whether a password or a proof is right; whether a rule covers a topic. The broker asks,
+//! and acts on the answer.
+//!
+//! Invariants:
+//! - Pure: time, random bytes and the files' text are handed in. A test replays any answer.
+//! - No secret is shown: what holds one has a `Debug` that says nothing of it, and no error repeats it. Secrets are compared in constant time.
+//! - A file is taken whole or not at all.
+//!
+//! Failure: a file's mistake is an error with its line. What a client sends is never more than a wrong password.
