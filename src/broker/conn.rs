@@ -1,12 +1,13 @@
 //! One connection as the broker's state knows it: no socket.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::acks::{Ack, Acks, Answers};
 use super::alias::{ALIASES_MAX, AliasesIn, AliasesOut};
 use super::auth::Authentication;
+use super::door::{Arrival, Peer};
 use super::end::End;
 use super::flow::{SLOW_AT, Slow};
 use super::id::{ConnId, SessionIndex};
@@ -93,7 +94,13 @@ impl Replays {
 
 #[derive(Debug)]
 pub(super) struct Conn {
-    pub(super) peer: SocketAddr,
+    pub(super) peer: Peer,
+    /// Index of the listener by which it came.
+    #[expect(dead_code, reason = "what a listener demands of its clients will be looked up by it")]
+    pub(super) listener: u16,
+    /// Who it is, as far as the door knows it.
+    #[expect(dead_code, reason = "no door knows anybody yet")]
+    pub(super) known: Option<Arc<str>>,
     pub(super) restricted: bool,
     pub(super) opened: Mono,
     pub(super) seen: Mono,
@@ -260,10 +267,12 @@ impl Conns {
         self.slab.len()
     }
 
-    pub(super) fn open(&mut self, peer: SocketAddr, restricted: bool, now: Mono, budget: &Budget) -> ConnId {
+    pub(super) fn open(&mut self, arrival: Arrival, restricted: bool, now: Mono, budget: &Budget) -> ConnId {
         self.generation = self.generation.wrapping_add(1);
         let conn = Conn {
-            peer,
+            peer: arrival.peer,
+            listener: arrival.listener,
+            known: arrival.user,
             restricted,
             opened: now,
             seen: now,

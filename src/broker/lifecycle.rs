@@ -1,11 +1,11 @@
 //! Connections and sessions from their beginning to their end: deadlines, expiry, what is left behind.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::alias::AliasesIn;
 use super::conn::Hold;
+use super::door::Arrival;
 use super::end::End;
 use super::id::{ConnId, SessionIndex};
 use super::session::Session;
@@ -23,7 +23,7 @@ const ENDED_A_SWEEP: usize = 128;
 
 impl Broker {
     /// A connection was accepted; `None` when there are `connections_max`.
-    pub(super) fn open(&mut self, peer: SocketAddr, restricted: bool, now: Now) -> Option<ConnId> {
+    pub(super) fn open(&mut self, arrival: Arrival, now: Now) -> Option<ConnId> {
         if self.conns.len() >= self.limits.connections_max {
             if self.no_connection.note(now.mono) {
                 tracing::warn!(
@@ -34,7 +34,9 @@ impl Broker {
             return None;
         }
         self.traffic.sockets += 1;
-        Some(self.conns.open(peer, restricted, now.mono, &self.budget))
+        // A door that is not known opens to nothing.
+        let restricted = self.doors.get(usize::from(arrival.listener)).is_none_or(|door| door.restricted);
+        Some(self.conns.open(arrival, restricted, now.mono, &self.budget))
     }
 
     /// The connection's end has come from outside: its socket says so.

@@ -29,6 +29,7 @@ mod connect;
 mod deliver;
 mod destination;
 mod dirty;
+mod door;
 mod end;
 mod ended;
 mod flow;
@@ -72,6 +73,7 @@ use crate::model::{Message, OutboxToBroker, Phase, Query, StoredSession, ToOutbo
 use crate::mqtt::Version;
 use crate::mqtt::packet::Connect;
 use crate::stats::Heartbeat;
+pub use door::{Arrival, At, Listener, Peer};
 
 /// `[broker]`, and what of the rest of the site's file the broker has to know.
 #[derive(Debug, Clone)]
@@ -82,13 +84,6 @@ pub struct Options {
     /// The upstreams' names in that order, for the log.
     pub names: Vec<Arc<str>>,
     pub limits: Limits,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listener {
-    pub address: SocketAddr,
-    /// Beyond loopback: `.../set` and `$` topics are closed to its clients.
-    pub restricted: bool,
 }
 
 /// Every limit of the broker. What happens at each stands at the field.
@@ -192,8 +187,8 @@ pub struct Links {
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("cannot listen on tcp://{address}")]
-    Listen { address: SocketAddr, source: std::io::Error },
+    #[error("cannot listen on {at}")]
+    Listen { at: At, source: std::io::Error },
     #[error("the broker's task ended by itself")]
     Ended(#[source] tokio::task::JoinError),
 }

@@ -11,6 +11,7 @@ use super::auth::Mechanism;
 use super::conn::{Conn, Conns, Hold};
 use super::deliver::Deferred;
 use super::dirty::Dirty;
+use super::door::Listener;
 use super::ended::Ended;
 use super::flow::{EASY_AT, Slow};
 use super::id::{ConnId, SessionIndex};
@@ -81,6 +82,7 @@ pub(super) struct Broker {
     pub(super) traffic: Traffic,
     pub(super) sys: Sys,
     pub(super) names: Vec<Arc<str>>,
+    pub(super) doors: Vec<Listener>,
     /// Readings or QoS 0 are being dropped: what was counted before, and when the last one was.
     dropping: Option<(u64, Mono)>,
     /// Connections are closed, or clients refused, because there are as many as may be.
@@ -131,6 +133,7 @@ impl Broker {
             traffic: Traffic::default(),
             sys: Sys::default(),
             names: options.names,
+            doors: options.listeners,
             dropping: None,
             no_connection: Spell::default(),
             no_session: Spell::default(),

@@ -58,7 +58,7 @@ mod tests {
         let text = toml(Places { store, listen: 0, meters, weather, upstream: 4_711 });
         let site = parse(&text, "site.toml", &Environment::unknown()).unwrap_or_else(|errors| panic!("{errors}"));
         assert_eq!(site.outbox.path, store);
-        assert_eq!(site.broker.listeners[0].address.port(), 0);
+        assert_eq!(site.broker.listeners[0].at, crate::broker::At::Tcp(std::net::SocketAddr::from(([127, 0, 0, 1], 0))));
         assert_eq!(site.buses.iter().map(|bus| bus.port.as_path()).collect::<Vec<_>>(), [meters, weather]);
         assert_eq!(site.upstreams[0].port, 4_711);
     }

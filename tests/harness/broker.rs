@@ -6,7 +6,7 @@ use std::sync::mpsc as std_mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use tidegate::broker::{self, Limits, Links, Listener, Options};
+use tidegate::broker::{self, At, Limits, Links, Listener, Options};
 use tidegate::model::status::BrokerStatus;
 use tidegate::model::{IdRange, Message, OutboxToBroker, Phase, Put, Query, Start, ToOutbox, TopicFilter};
 use tidegate::stats::Heartbeat;
@@ -37,7 +37,7 @@ pub fn options(upstreams: &[&[&str]]) -> Options {
 
 /// On loopback, whether or not its clients are restricted.
 pub fn listener(restricted: bool) -> Listener {
-    Listener { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), restricted }
+    Listener { name: "test".into(), at: At::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))), restricted }
 }
 
 impl LocalBroker {

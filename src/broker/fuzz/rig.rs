@@ -1,6 +1,5 @@
 //! A broker between its clients and its store, all in memory: each step of it is checked.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::invariants;
@@ -55,7 +54,7 @@ pub(in crate::broker) struct Rig<'a> {
 
 pub(in crate::broker) fn options(upstreams: &[&str], limits: Limits) -> Options {
     let filters = |filter: &&str| TopicFilter::new(filter).into_iter().collect();
-    Options { listeners: Vec::new(), upstreams: upstreams.iter().map(filters).collect(), names: Vec::new(), limits }
+    Options { listeners: super::super::door::two(), upstreams: upstreams.iter().map(filters).collect(), names: Vec::new(), limits }
 }
 
 impl<'a> Rig<'a> {
@@ -102,7 +101,7 @@ impl<'a> Rig<'a> {
 
     /// The place of a new connection in `lines`.
     pub(in crate::broker) fn open(&mut self, restricted: bool) -> Option<usize> {
-        let id = self.broker.open(SocketAddr::from(([127, 0, 0, 1], 1)), restricted, self.time())?;
+        let id = self.broker.open(super::super::door::somebody(restricted), self.time())?;
         let line = Line {
             id,
             peer: Peer::default(),

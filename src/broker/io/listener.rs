@@ -1,12 +1,12 @@
 //! Listening sockets → connections.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
 
+use super::super::door::{Arrival, At};
 use super::super::{Error, Listener};
 use super::connection::Connection;
 use super::shell::Shell;
@@ -17,23 +17,24 @@ use crate::clock;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Binds all listeners, in order.
-pub(in crate::broker) async fn bind(listeners: &[Listener]) -> Result<Vec<(TcpListener, bool)>, Error> {
+pub(in crate::broker) async fn bind(listeners: &[Listener]) -> Result<Vec<TcpListener>, Error> {
     let mut bound = Vec::with_capacity(listeners.len());
     for listener in listeners {
-        let address = listener.address;
-        let socket = TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
+        let fail = |source| Error::Listen { at: listener.at.clone(), source };
+        let At::Tcp(address) = listener.at else { return Err(fail(std::io::ErrorKind::Unsupported.into())) };
+        let socket = TcpListener::bind(address).await.map_err(fail)?;
         // Each accepted socket takes it from here.
         if let Err(error) = rustix::net::sockopt::set_tcp_nodelay(&socket, true) {
             tracing::debug!(%address, %error, "cannot set TCP_NODELAY");
         }
         tracing::info!(%address, restricted = listener.restricted, "broker listens");
-        bound.push((socket, listener.restricted));
+        bound.push(socket);
     }
     Ok(bound)
 }
 
 /// Accepts for as long as the thread lives.
-pub(in crate::broker) async fn run(listener: TcpListener, restricted: bool, shell: Rc<Shell>) {
+pub(in crate::broker) async fn run(listener: TcpListener, index: u16, shell: Rc<Shell>) {
     let mut failing = false;
     loop {
         match listener.accept().await {
@@ -41,7 +42,7 @@ pub(in crate::broker) async fn run(listener: TcpListener, restricted: bool, shel
                 if std::mem::take(&mut failing) {
                     tracing::info!("connections are accepted again");
                 }
-                begin(stream, peer, restricted, &shell);
+                begin(stream, Arrival { listener: index, peer: peer.into(), user: None }, &shell);
             }
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
@@ -53,8 +54,9 @@ pub(in crate::broker) async fn run(listener: TcpListener, restricted: bool, shel
     }
 }
 
-fn begin(stream: TcpStream, peer: SocketAddr, restricted: bool, shell: &Rc<Shell>) {
-    let opened = shell.broker.borrow_mut().open(peer, restricted, clock::now());
+fn begin(stream: TcpStream, arrival: Arrival, shell: &Rc<Shell>) {
+    let peer = arrival.peer;
+    let opened = shell.broker.borrow_mut().open(arrival, clock::now());
     let Some(id) = opened else {
         tracing::debug!(%peer, "connection closed: there are connections_max already");
         return;

@@ -28,13 +28,13 @@ const READINGS_MEASURED: usize = 16;
 
 pub(in crate::broker) async fn run(options: Options, mut links: Links) -> Result<BrokerStatus, Error> {
     let bound = listener::bind(&options.listeners).await?;
-    let addresses: Vec<_> = bound.iter().filter_map(|(socket, _)| socket.local_addr().ok()).collect();
+    let addresses: Vec<_> = bound.iter().filter_map(|socket| socket.local_addr().ok()).collect();
     let mut broker = Broker::new(options, getrandom::u64().unwrap_or_default());
     broker.counters.listeners = addresses.iter().map(|a| format!("tcp://{a}")).collect();
     let shell = Rc::new(Shell::new(broker));
     let mut tasks = vec![spawn_local(flusher::run(Rc::clone(&shell)))];
-    for (socket, restricted) in bound {
-        tasks.push(spawn_local(listener::run(socket, restricted, Rc::clone(&shell))));
+    for (index, socket) in (0..).zip(bound) {
+        tasks.push(spawn_local(listener::run(socket, index, Rc::clone(&shell))));
     }
     // A receiver that is gone does not want to know.
     let (told, _) = tokio::sync::oneshot::channel();

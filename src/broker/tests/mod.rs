@@ -23,7 +23,6 @@ mod wire5;
 
 use std::collections::HashMap;
 use std::io::IoSlice;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::apply::Turn;
@@ -69,7 +68,7 @@ impl Bench {
         let filters = |list: &&[&str]| list.iter().map(|f| TopicFilter::new(f).unwrap()).collect();
         let upstreams: Vec<_> = upstreams.iter().map(filters).collect();
         let names = (0..upstreams.len()).map(|i| format!("up{i}").into()).collect();
-        let options = Options { listeners: Vec::new(), upstreams, names, limits };
+        let options = Options { listeners: super::door::two(), upstreams, names, limits };
         // Far from zero: a window that began at the start of time is over.
         Self {
             broker: Broker::new(options, 1),
@@ -128,8 +127,7 @@ impl Bench {
     }
 
     fn open(&mut self, restricted: bool) -> ConnId {
-        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-        self.broker.open(peer, restricted, self.now()).expect("room for a connection")
+        self.broker.open(super::door::somebody(restricted), self.now()).expect("room for a connection")
     }
 
     fn connect(&mut self, client: &str) -> ConnId {

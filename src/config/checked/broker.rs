@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use super::super::error::{Mistake, Report};
 use super::super::reader::{At, Table};
 use super::store::set;
-use crate::broker::{Limits, Listener, Options};
+use crate::broker::{At as Place, Limits, Listener, Options};
 
 /// MQTT's port (IANA: mqtt).
 const PORT: u16 = 1_883;
@@ -16,7 +16,7 @@ pub(super) fn limits() -> Limits {
 
 /// The upstreams' topics and names are filled in by the caller.
 pub(super) fn broker(broker: Option<Table<'_>>, mut limits: Limits) -> Options {
-    let mut listeners = vec![Listener { address: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PORT), restricted: false }];
+    let mut listeners = vec![listener_at(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PORT))];
     let Some(mut table) = broker else { return Options { listeners, upstreams: Vec::new(), names: Vec::new(), limits } };
     let report = table.report;
     let long = table.tables("listener");
@@ -29,7 +29,7 @@ pub(super) fn broker(broker: Option<Table<'_>>, mut limits: Limits) -> Options {
                 if !is_local(address) {
                     insecure(report, &url, true);
                 }
-                listen(report, &mut listeners, At { value: Listener { address, restricted: !is_local(address) }, span });
+                listen(report, &mut listeners, At { value: listener_at(address), span });
             }
         }
         for table in long {
@@ -65,14 +65,20 @@ fn listener(mut table: Table<'_>, listeners: &mut Vec<Listener>) {
         if !is_local(address) && !meant {
             insecure(report, &url, false);
         }
-        listen(report, listeners, At { value: Listener { address, restricted: !is_local(address) }, span: url.span });
+        listen(report, listeners, At { value: listener_at(address), span: url.span });
     }
     table.finish();
 }
 
+/// Named as its address is written.
+fn listener_at(address: SocketAddr) -> Listener {
+    let at = Place::Tcp(address);
+    Listener { name: at.to_string().into(), at, restricted: !is_local(address) }
+}
+
 fn listen(report: &Report<'_>, listeners: &mut Vec<Listener>, listener: At<Listener>) {
-    let address = listener.value.address;
-    if address.port() != 0 && listeners.iter().any(|other| other.address == address) {
+    let Place::Tcp(address) = listener.value.at else { return listeners.push(listener.value) };
+    if address.port() != 0 && listeners.iter().any(|other| other.at == Place::Tcp(address)) {
         report.add(&listener.span, Mistake::error(format!("two listeners have the address {address}")));
         return;
     }
