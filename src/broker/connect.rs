@@ -59,9 +59,6 @@ impl Broker {
             return Ok(Step::Hold(Hold::NotStarted));
         }
         if let Err(end) = self.check_connect(id, &connect) {
-            if end == End::NoSession && self.no_session.note(self.now.mono) {
-                tracing::warn!(sessions = self.sessions.len(), "new clients are refused: there are as many sessions as may be");
-            }
             return Err(self.refuse(id, connect.version, Refusal::for_reason_of(end)));
         }
         match self.begin_authentication(id, &connect, frame) {
@@ -113,7 +110,7 @@ impl Broker {
         }
         let will = connect.will.as_ref().map_or(0, |will| will.topic.as_bytes().len() + will.body.len() + will.properties.len());
         if will > WILL_SHORT && will + self.bytes_of_wills() > WILLS_TOGETHER {
-            return Err(End::Crowded);
+            return Err(End::Wills);
         }
         let packet_max = connect.properties.maximum_packet_size.map_or(u32::MAX, u32::from);
         // [MQTT-3.1.2-24]

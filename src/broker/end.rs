@@ -1,5 +1,6 @@
 //! Why connections end, and what is said of it: to the log, and to a client of 5.0 (3.14).
 
+use super::limit::Limit;
 use crate::mqtt::{self, Reason};
 
 /// Why a connection ends.
@@ -22,8 +23,10 @@ pub(super) enum End {
     LongId,
     #[error("no room for another session")]
     NoSession,
-    #[error("what it wants kept has no room beside what others have")]
-    Crowded,
+    #[error("its will has no room beside those of others")]
+    Wills,
+    #[error("its topic aliases have no room beside those of others")]
+    Aliases,
     #[error("the will's topic is closed to the client")]
     Will,
     #[error("our answer is larger than the client takes")]
@@ -54,7 +57,7 @@ impl End {
         match self {
             Self::Disconnect | Self::WithWill(_) | Self::Eof | Self::Broken => None,
             Self::Packet(error) => Some(error.reason()),
-            Self::Unfinished | Self::NoSession | Self::Crowded | Self::Refused(_) => Some(Reason::QuotaExceeded),
+            Self::Unfinished | Self::NoSession | Self::Wills | Self::Aliases | Self::Refused(_) => Some(Reason::QuotaExceeded),
             Self::LongId => Some(Reason::ClientIdNotValid),
             Self::Will | Self::NotAuthorized => Some(Reason::NotAuthorized),
             Self::SmallPackets => Some(Reason::PacketTooLarge),
@@ -64,6 +67,22 @@ impl End {
             Self::ConnectTimeout | Self::KeepAlive => Some(Reason::KeepAliveTimeout),
             Self::TakenOver => Some(Reason::SessionTakenOver),
             Self::Stop => Some(Reason::ServerShuttingDown),
+        }
+    }
+
+    /// The limit that was reached, if it was one.
+    pub(super) const fn limit(self) -> Option<Limit> {
+        match self {
+            Self::Packet(mqtt::Error::TooLarge { .. }) => Some(Limit::PacketMax),
+            Self::Unfinished => Some(Limit::UnfinishedMax),
+            Self::LongId => Some(Limit::ClientIdMax),
+            Self::NoSession => Some(Limit::SessionsMax),
+            Self::Wills => Some(Limit::WillsBytes),
+            Self::Aliases => Some(Limit::TopicAliasesBytes),
+            Self::ReceiveMaximum => Some(Limit::ReceiveMaximum),
+            Self::Alias => Some(Limit::TopicAliasesMax),
+            Self::ConnectTimeout => Some(Limit::ConnectTimeout),
+            _ => None,
         }
     }
 
@@ -109,7 +128,7 @@ mod tests {
             End::Packet(mqtt::Error::TopicAliasInvalid),
             End::Unfinished,
             End::SmallPackets,
-            End::Crowded,
+            End::Aliases,
             End::ReceiveMaximum,
             End::Alias,
             End::NotAuthorized,
@@ -123,7 +142,7 @@ mod tests {
         for end in [End::Disconnect, End::WithWill(Reason::DisconnectWithWill), End::Eof, End::Broken] {
             assert_eq!(end.reason(), None, "{end:?}");
         }
-        for end in [End::LongId, End::NoSession, End::Crowded, End::Will, End::SmallPackets, End::Method, End::NotAuthorized] {
+        for end in [End::LongId, End::NoSession, End::Wills, End::Will, End::SmallPackets, End::Method, End::NotAuthorized] {
             assert!(end.reason().is_some_and(|reason| reason.may_be_in(Carrier::Connack)), "{end:?}");
         }
     }

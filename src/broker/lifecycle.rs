@@ -8,6 +8,7 @@ use super::conn::Hold;
 use super::door::Arrival;
 use super::end::End;
 use super::id::{ConnId, SessionIndex};
+use super::limit::{Limit, Who};
 use super::session::Session;
 use super::state::Broker;
 use crate::model::{Mono, Now, StoredWill};
@@ -25,12 +26,8 @@ impl Broker {
     /// A connection was accepted; `None` when there are `connections_max`.
     pub(super) fn open(&mut self, arrival: Arrival, now: Now) -> Option<ConnId> {
         if self.conns.len() >= self.limits.connections_max {
-            if self.no_connection.note(now.mono) {
-                tracing::warn!(
-                    connections_max = self.limits.connections_max,
-                    "connections are closed at once: there are as many as may be"
-                );
-            }
+            self.now = now;
+            self.reached(Limit::ConnectionsMax, Who::Peer(arrival.peer));
             return None;
         }
         self.traffic.sockets += 1;
@@ -62,6 +59,10 @@ impl Broker {
             return;
         }
         conn.end = Some(end);
+        if let Some(limit) = end.limit() {
+            self.reached(limit, Who::Conn(id));
+        }
+        let Some(conn) = self.conns.get_mut(id) else { return };
         conn.opened = self.now.mono + LINGER;
         let was_held = conn.hold.take().is_some();
         let replays = std::mem::take(&mut conn.replays);
@@ -204,12 +205,6 @@ impl Broker {
             self.wake_paused();
         }
         self.say_drops_over();
-        if let Some(closed) = self.no_connection.over(now) {
-            tracing::info!(closed, "no connection is closed for want of room any more");
-        }
-        if let Some(refused) = self.no_session.over(now) {
-            tracing::info!(refused, "no client is refused for want of room any more");
-        }
         self.expire_retained();
         self.retained.begin_flush_when_due(now);
         self.tick_sys();

@@ -41,6 +41,8 @@ mod io;
 mod left;
 mod letter;
 mod lifecycle;
+mod limit;
+mod limits;
 mod mirror;
 mod output;
 mod owed;
@@ -53,7 +55,6 @@ mod retained;
 mod secured;
 mod session;
 mod shared;
-mod spell;
 mod state;
 mod subscribe;
 mod subscriptions;
@@ -69,11 +70,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::model::status::BrokerStatus;
-use crate::model::{Message, OutboxToBroker, Phase, Query, StoredSession, ToOutbox, TopicFilter};
-use crate::mqtt::Version;
-use crate::mqtt::packet::Connect;
+use crate::model::{Message, OutboxToBroker, Phase, Query, ToOutbox, TopicFilter};
 use crate::stats::Heartbeat;
 pub use door::{Arrival, At, Listener, Peer};
+pub use limit::Limit;
+pub use limits::Limits;
 
 /// `[broker]`, and what of the rest of the site's file the broker has to know.
 #[derive(Debug, Clone)]
@@ -84,88 +85,6 @@ pub struct Options {
     /// The upstreams' names in that order, for the log.
     pub names: Vec<Arc<str>>,
     pub limits: Limits,
-}
-
-/// Every limit of the broker. What happens at each stands at the field.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
-    /// Largest packet in bytes; the connection of a larger one is closed.
-    pub packet_max: usize,
-    /// Bytes of all output and queues together; beyond it QoS 0 is dropped and counted, feeders are slowed.
-    pub output_max: usize,
-    /// Messages that a session queues; beyond it its oldest not in flight is dropped and counted.
-    pub session_queue: usize,
-    /// Bytes that a session queues; as for `session_queue`. As many may be in flight to its client, to be sent again; what comes then is queued.
-    pub session_queue_bytes: usize,
-    /// Whether a session whose client is away queues QoS 0, too.
-    pub queue_qos0: bool,
-    /// QoS 1 and 2 messages in flight to a client, and unacknowledged from a client: one of 5.0, which is told, is disconnected beyond it (0x93),
-    /// one of 3.x is not parsed at it.
-    pub receive_maximum: u16,
-    /// Connections; one more is closed at accept.
-    pub connections_max: usize,
-    /// From accept to CONNECT; then closed.
-    pub connect_timeout: Duration,
-    /// Bytes given to the outbox and not yet secured; above it publishes that have a destination are held until it is below ¾, and above twice
-    /// of it CONNECT, SUBSCRIBE and UNSUBSCRIBE, too.
-    pub unsecured_max: usize,
-    /// Longest session expiry interval in seconds; a client that asks for more has its session for so long, and is told so in 5.0. `u32::MAX`:
-    /// as long as clients want, for ever with 3.x's persistent sessions.
-    pub session_expiry_max: u32,
-    /// Longest keep-alive in seconds for clients of 5.0, which are told in CONNACK; `u16::MAX`: as they want, none, too. 3.x has no way to
-    /// be told.
-    pub keep_alive_max: u16,
-    /// Time between two looks at what `$SYS` says; zero: there is no `$SYS`.
-    pub sys_interval: Duration,
-    /// How long a publish is held for a full upstream queue before its connection is closed.
-    pub refuse_close: Duration,
-}
-
-impl Limits {
-    /// For how long the session of this CONNECT outlives its connection, in seconds (5.0, 3.1.2.11.2; 3.1.1, 3.1.2.4).
-    fn session_expiry(&self, connect: &Connect<'_>) -> u32 {
-        let wanted = match (connect.version, connect.clean) {
-            (Version::V5, _) => connect.properties.session_expiry,
-            (_, true) => 0,
-            (_, false) => StoredSession::NEVER,
-        };
-        wanted.min(self.session_expiry_max)
-    }
-
-    /// The keep-alive that holds, in seconds; 0: none.
-    fn keep_alive(&self, connect: &Connect<'_>) -> u16 {
-        match (connect.keep_alive, self.keep_alive_max) {
-            (wanted, u16::MAX) => wanted,
-            (wanted, _) if !connect.version.is_5() => wanted,
-            (0, max) => max,
-            (wanted, max) => wanted.min(max),
-        }
-    }
-
-    /// What may be in flight to this session's client.
-    fn window(&self, session: &session::Session) -> inflight::Window {
-        inflight::Window { messages: session.receive_maximum.min(self.receive_maximum), bytes: self.session_queue_bytes }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            packet_max: 2 << 20,
-            output_max: 8 << 20,
-            session_queue: 1_000,
-            session_queue_bytes: 1 << 20,
-            queue_qos0: false,
-            receive_maximum: 1_024,
-            connections_max: 1_000,
-            connect_timeout: Duration::from_secs(10),
-            unsecured_max: 8 << 20,
-            session_expiry_max: u32::MAX,
-            keep_alive_max: u16::MAX,
-            sys_interval: Duration::from_secs(10),
-            refuse_close: Duration::from_secs(30),
-        }
-    }
 }
 
 /// How the broker is joined to the rest.

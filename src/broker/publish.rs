@@ -66,7 +66,7 @@ impl Broker {
             work.spend(self.conns.len());
             let together: usize = self.conns.iter().map(|(_, conn)| conn.aliases_in.bytes()).sum();
             if together > TOPICS_TOGETHER {
-                return Err(End::Crowded);
+                return Err(End::Aliases);
             }
         }
         let name = known.as_ref().map_or(publish.topic, |topic| topic.as_bytes());

@@ -17,6 +17,7 @@ use super::flow::{EASY_AT, Slow};
 use super::id::{ConnId, SessionIndex};
 use super::left::Left;
 use super::letter::Scratch;
+use super::limit::Reached;
 use super::output::{Budget, Out};
 use super::owed::Owed;
 use super::queue::QueueLimits;
@@ -24,7 +25,6 @@ use super::retained::RetainedStore;
 use super::secured::Securing;
 use super::session::Session;
 use super::shared::Choice;
-use super::spell::Spell;
 use super::subscriptions::Subscriptions;
 use super::sys::{Sys, Traffic};
 use super::will::DueWill;
@@ -79,15 +79,13 @@ pub(super) struct Broker {
     pub(super) seed: u64,
     pub(super) assigned: u64,
     pub(super) counters: BrokerStatus,
+    pub(super) reached: Reached,
     pub(super) traffic: Traffic,
     pub(super) sys: Sys,
     pub(super) names: Vec<Arc<str>>,
     pub(super) doors: Vec<Listener>,
     /// Readings or QoS 0 are being dropped: what was counted before, and when the last one was.
     dropping: Option<(u64, Mono)>,
-    /// Connections are closed, or clients refused, because there are as many as may be.
-    pub(super) no_connection: Spell,
-    pub(super) no_session: Spell,
     pub(super) dirty: Dirty,
     /// Tasks to be woken.
     pub(super) wakes: Vec<ConnId>,
@@ -130,13 +128,12 @@ impl Broker {
             seed,
             assigned: 0,
             counters: BrokerStatus::default(),
+            reached: Reached::default(),
             traffic: Traffic::default(),
             sys: Sys::default(),
             names: options.names,
             doors: options.listeners,
             dropping: None,
-            no_connection: Spell::default(),
-            no_session: Spell::default(),
             dirty: Dirty::default(),
             wakes: Vec::new(),
             held: Vec::new(),
@@ -360,6 +357,7 @@ impl Broker {
             retained: self.retained.foreign() as u64,
             retained_refused: self.retained.refused,
             unsecured_bytes: self.owed.bytes() as u64,
+            limits: self.reached.to_map(),
             ..self.counters.clone()
         }
     }

@@ -108,6 +108,7 @@ impl Broker {
         ] {
             sys.say(topic, value.to_string());
         }
+        sys.say_all("broker/limits/", self.reached.counts());
         let elapsed = now.since(sys.ticked);
         sys.ticked = now;
         for (name, count) in [
@@ -181,6 +182,12 @@ impl Sys {
         if self.last.get(topic) != Some(&value) {
             self.last.insert(topic.to_owned(), value.clone());
             self.waiting.push_back((format!("$SYS/{topic}"), value));
+        }
+    }
+
+    fn say_all(&mut self, below: &str, counts: impl Iterator<Item = (&'static str, u64)>) {
+        for (name, count) in counts {
+            self.say(&format!("{below}{name}"), count.to_string());
         }
     }
 

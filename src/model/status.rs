@@ -1,5 +1,8 @@
 //! What each part says of itself: the shapes of `tidegate status --json`. Times are RFC 3339 or ages in milliseconds, as named.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// All of `tidegate status`.
@@ -60,6 +63,9 @@ pub struct BrokerStatus {
     pub retained_refused: u64,
     pub unsecured_bytes: u64,
     pub protocol_errors: u64,
+    /// How often each limit was reached, by its key in `[broker.limits]`.
+    #[serde(default)]
+    pub limits: BTreeMap<Cow<'static, str>, u64>,
     /// CPU time of the longest turn of the broker's thread, in microseconds.
     pub longest_turn_us: u64,
 }

@@ -50,7 +50,7 @@ fn topics_that_aliases_stand_for_are_bounded_together() {
         }
     }
     assert!(held * 65_000 < 6 << 20, "{held}");
-    assert_eq!(ended, Some(End::Crowded));
+    assert_eq!(ended, Some(End::Aliases));
     let client = bench.open(false);
     bench.send(client, &connect5("honest", true, 0, &[]));
     for alias in 1..=10 {
