@@ -9,3 +9,7 @@
 //! - A file is taken whole or not at all.
 //!
 //! Failure: a file's mistake is an error with its line. What a client sends is never more than a wrong password.
+
+pub mod password;
+pub mod scram;
+pub mod users;
