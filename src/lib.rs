@@ -18,3 +18,4 @@ pub mod normalize;
 pub mod ops;
 pub mod outbox;
 pub mod stats;
+pub mod transport;

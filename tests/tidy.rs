@@ -19,7 +19,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const LAYERS: &[&[&str]] = &[
     &["model"],
     &["clock", "stats", "faults"],
-    &["modbus", "frame", "mqtt"],
+    &["modbus", "frame", "mqtt", "transport"],
     &["normalize", "rules", "access"],
     &["bus", "broker", "outbox", "bridge"],
     &["ops", "config"],
