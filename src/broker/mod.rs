@@ -72,7 +72,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::model::status::BrokerStatus;
 use crate::model::{Message, OutboxToBroker, Phase, Query, ToOutbox, TopicFilter};
 use crate::stats::Heartbeat;
-pub use door::{Arrival, At, Listener, Peer};
+pub use door::{Arrival, At, Clients, Listener, Network, Origin, Peer, Tls, Web};
 pub use limit::Limit;
 pub use limits::Limits;
 

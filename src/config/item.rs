@@ -169,6 +169,18 @@ impl<'a> Item<'a> {
         Some(texts)
     }
 
+    /// Keys of the site's own, with their texts.
+    pub(super) fn map(self) -> Option<Vec<(At<String>, At<String>)>> {
+        let DeValue::Table(table) = self.value else { return self.wrong_type() };
+        let mut pairs = Vec::new();
+        for (name, element) in table {
+            let item = Item { report: self.report, key: self.key, key_span: 0..0, span: element.span(), value: element.into_inner() };
+            let name = At { span: name.span(), value: name.into_inner().into_owned() };
+            pairs.extend(item.text().map(|text| (name, text)));
+        }
+        Some(pairs)
+    }
+
     /// The value is not of the key's type.
     pub(super) fn wrong_type<T>(self) -> Option<T> {
         let name = self.key.name;

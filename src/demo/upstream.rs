@@ -44,8 +44,7 @@ impl Upstream {
         let (bound, listening) = oneshot::channel();
         // What an outbox would say first.
         let _ = notices.try_send(OutboxToBroker::Started(Start { epoch: 1, nonce: 0 }));
-        let listener =
-            Listener { name: "upstream".into(), at: broker::At::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))), restricted: false };
+        let listener = Listener::plain("upstream".into(), broker::At::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))), false);
         let options = Options { listeners: vec![listener], upstreams: Vec::new(), names: Vec::new(), limits: Limits::default() };
         let heartbeat = Heartbeat::new("upstream", PATIENCE);
         let links = Links { inject: injected, to_outbox, from_outbox, query: queries, phase: phases, heartbeat, bound, drain: PATIENCE };

@@ -37,7 +37,7 @@ pub fn options(upstreams: &[&[&str]]) -> Options {
 
 /// On loopback, whether or not its clients are restricted.
 pub fn listener(restricted: bool) -> Listener {
-    Listener { name: "test".into(), at: At::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))), restricted }
+    Listener::plain("test".into(), At::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))), restricted)
 }
 
 impl LocalBroker {

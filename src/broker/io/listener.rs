@@ -22,6 +22,9 @@ pub(in crate::broker) async fn bind(listeners: &[Listener]) -> Result<Vec<TcpLis
     for listener in listeners {
         let fail = |source| Error::Listen { at: listener.at.clone(), source };
         let At::Tcp(address) = listener.at else { return Err(fail(std::io::ErrorKind::Unsupported.into())) };
+        if listener.has_threshold() {
+            return Err(fail(std::io::ErrorKind::Unsupported.into()));
+        }
         let socket = TcpListener::bind(address).await.map_err(fail)?;
         // Each accepted socket takes it from here.
         if let Err(error) = rustix::net::sockopt::set_tcp_nodelay(&socket, true) {

@@ -3,6 +3,7 @@
 mod broker;
 mod bus;
 mod device;
+mod listener;
 mod modbus;
 mod point;
 mod secret;
@@ -40,7 +41,7 @@ pub(super) fn site(mut root: Table<'_>, environment: &Environment) -> Site {
     let broker_table = root.table("broker");
     let mut limits = broker::limits();
     let mut outbox = store::outbox(report, store, environment, &mut limits);
-    let mut broker = broker::broker(broker_table, limits);
+    let mut broker = broker::broker(broker_table, limits, environment);
     let upstreams = upstream::upstreams(root.tables("upstream"), &gateway, broker.limits.packet_max, environment);
     outbox.trust = trust;
     outbox.upstreams = upstreams.iter().map(|upstream| upstream.options.name.clone()).collect();

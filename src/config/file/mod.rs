@@ -2,11 +2,13 @@
 //! The reader takes types and defaults from here, mistakes name what stands here, and `docs/configuration.md` shows it.
 
 mod field;
+mod listener;
 mod site;
 mod upstream;
 
 pub use field::{BUS, DEVICE, FRAME, POINT};
-pub use site::{BROKER, CLOCK, GATEWAY, LIMITS, LISTENER, ROOT, STORE};
+pub use listener::LISTENER;
+pub use site::{BROKER, CLOCK, GATEWAY, LIMITS, ROOT, STORE};
 pub use upstream::{AUTH, SECRET, TLS, UPSTREAM};
 
 /// One table of the file.
@@ -53,6 +55,8 @@ pub enum Kind {
     /// A whole number, or a text.
     WholeOrText,
     Secret,
+    /// A table whose keys are the site's own and whose values are texts.
+    Map,
     Table(&'static Section),
     Tables(&'static Section),
 }
@@ -140,6 +144,7 @@ impl Kind {
             Self::Texts => "a list of texts",
             Self::WholeOrText => "a whole number or a text",
             Self::Secret => "a place of a secret",
+            Self::Map => "a table of texts",
             Self::Table(_) => "a table",
             Self::Tables(_) => "a list of tables",
         }

@@ -1,8 +1,8 @@
 //! The whole file, the gateway, the store, the broker.
 
-use super::Kind::{Bool, Choice, Duration, Form, Name, Number, Path, Size, Table, Tables, Template, Texts, Whole};
+use super::Kind::{Bool, Choice, Duration, Name, Number, Path, Size, Table, Tables, Template, Texts, Whole};
 use super::Presence::{Depends, Is, Required};
-use super::{ABSENT, BUS, Choices, DEVICE, Section, UPSTREAM, key};
+use super::{ABSENT, BUS, Choices, DEVICE, LISTENER, Section, UPSTREAM, key};
 
 pub const ROOT: Section = Section {
     title: "the file",
@@ -121,9 +121,9 @@ pub const BROKER: Section = Section {
             "listen",
             Texts,
             Is("[\"tcp://127.0.0.1:1883\"]"),
-            "addresses for local clients, this machine only; the default holds where no `[[broker.listener]]` is given either",
+            "addresses for local clients without TLS, this machine only; the default holds where no `[[broker.listener]]` is given either",
         ),
-        key("listener", Tables(&LISTENER), ABSENT, "the long form, for addresses that other machines reach"),
+        key("listener", Tables(&LISTENER), ABSENT, "the long form: TLS, WebSocket, unix sockets, and addresses that other machines reach"),
         key("queue_qos0", Bool, Is("false"), "queue QoS 0, too, for persistent clients that are away; in memory only"),
         key(
             "sys_interval",
@@ -135,27 +135,6 @@ pub const BROKER: Section = Section {
     ],
     later: &["access", "users"],
     aliases: &[("listeners", "listen"), ("bind", "listen"), ("port", "listen"), ("address", "listen")],
-};
-
-pub const LISTENER: Section = Section {
-    title: "[[broker.listener]]",
-    keys: &[
-        key(
-            "url",
-            Form("`tcp://` and an IP address of this machine, with a port if it is not 1883"),
-            Required("\"tcp://0.0.0.0:1883\""),
-            "where to listen; `0.0.0.0` is every address of this machine",
-        ),
-        key("insecure_plaintext", Bool, Is("false"), "accept that everybody on the network can read along; needed beyond loopback"),
-        key(
-            "insecure_anonymous",
-            Bool,
-            Is("false"),
-            "accept that everybody on the network may publish and subscribe; needed beyond loopback",
-        ),
-    ],
-    later: &["tls", "auth", "users", "access"],
-    aliases: &[("listen", "url"), ("address", "url"), ("bind", "url")],
 };
 
 pub const LIMITS: Section = Section {
@@ -187,7 +166,7 @@ pub const LIMITS: Section = Section {
         ),
         key("receive_maximum", Whole(1, 65_535), Is("1024"), "unacknowledged messages in flight, a client and direction"),
         key("connections_max", Whole(1, 100_000), Is("1000"), "connections; one more is closed at once"),
-        key("connect_timeout", Duration("100ms", "10m"), Is("\"10s\""), "from the connection to its CONNECT packet"),
+        key("connect_timeout", Duration("100ms", "10m"), Is("\"10s\""), "from the connection to its CONNECT packet, handshakes counted"),
     ],
     later: &[],
     aliases: &[("max_packet_size", "packet_max"), ("message_size_limit", "packet_max"), ("max_connections", "connections_max")],

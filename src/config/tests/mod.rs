@@ -14,7 +14,7 @@ use crate::bridge::Version;
 
 #[test]
 fn each_mistake_is_told_with_its_place_and_what_to_write_instead() {
-    for file in ["shape", "store-and-broker", "buses", "devices", "points", "framed-devices", "upstreams"] {
+    for file in ["shape", "store-and-broker", "listeners", "buses", "devices", "points", "framed-devices", "upstreams"] {
         let path = format!("src/config/tests/{file}.txt");
         compare(Path::new(&path), |text| {
             let (mut before, mut case, mut out) = (String::new(), String::new(), String::new());
