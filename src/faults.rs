@@ -12,6 +12,7 @@
 //! | `drop-queued` | the broker forgets one in four of the messages that wait for a client |
 //! | `dup-id` | the broker sends messages under the packet id of one that is in flight |
 //! | `forget-received` | the broker forgets the packet ids of QoS 2 messages that it has taken |
+//! | `open-patterns` | names that have wildcards, or are empty, stand in the patterns of access lists as they are |
 //! | `no-nonce` | every start draws nonce 0 |
 //! | `no-budget` | the broker applies all input that it has read in one turn |
 //! | `no-yield` | the broker goes through with what is due by itself, without turns of others between its slices |

@@ -3,6 +3,9 @@
 //! Job: the files in which a site says so, as values; whether a password or a proof is right; whether a rule covers a topic. The broker asks,
 //! and acts on the answer.
 //!
+//! `users`, `password` and `scram` say who somebody is. `acl` reads the access list, `rights` says what one client may do by it: `rules` is what both
+//! hold filters in, and `filter` how two of them stand to each other.
+//!
 //! Invariants:
 //! - Pure: time, random bytes and the files' text are handed in. A test replays any answer.
 //! - No secret is shown: what holds one has a `Debug` that says nothing of it, and no error repeats it. Secrets are compared in constant time.
@@ -10,6 +13,10 @@
 //!
 //! Failure: a file's mistake is an error with its line. What a client sends is never more than a wrong password.
 
+pub mod acl;
+mod filter;
 pub mod password;
+pub mod rights;
+mod rules;
 pub mod scram;
 pub mod users;

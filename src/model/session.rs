@@ -10,6 +10,16 @@ use super::{Body, EntryId, Mono, QoS, Topic, TopicFilter, Wall};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub EntryId);
 
+/// Who a client is: what rights go by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// `None`: an anonymous client.
+    pub user: Option<Arc<str>>,
+    pub client: Arc<str>,
+    /// The name of the listener by which it came; empty: none is known.
+    pub listener: Arc<str>,
+}
+
 /// What one session is owed of an entry: one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Due {
