@@ -134,6 +134,10 @@ impl Broker {
 
     fn packet(&mut self, id: ConnId, frame: &Frame<'_>, work: &mut Work) -> Result<Step, End> {
         let version = self.conns.get(id).map(|c| c.version).unwrap_or_default();
+        if frame.kind() == kind::CONNECT {
+            // It may have to wait for us now: that is no fault of it.
+            self.lobby.pending.leave(id);
+        }
         if matches!(frame.kind(), kind::CONNECT | kind::SUBSCRIBE | kind::UNSUBSCRIBE) && self.owed.is_flooded() {
             return Ok(Step::Hold(Hold::Unsecured));
         }

@@ -96,7 +96,6 @@ impl Replays {
 pub(super) struct Conn {
     pub(super) peer: Peer,
     /// Index of the listener by which it came.
-    #[expect(dead_code, reason = "what a listener demands of its clients will be looked up by it")]
     pub(super) listener: u16,
     /// Who it is, as far as the door knows it.
     #[expect(dead_code, reason = "no door knows anybody yet")]

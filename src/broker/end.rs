@@ -39,6 +39,9 @@ pub(super) enum End {
     Method,
     #[error("the client could not prove who it is")]
     NotAuthorized,
+    /// Others wait, too, and fewer of their address.
+    #[error("no CONNECT, and too many others wait")]
+    Crowded,
     #[error("no CONNECT in time")]
     ConnectTimeout,
     #[error("nothing heard for 1.5 times the keep-alive")]
@@ -57,7 +60,9 @@ impl End {
         match self {
             Self::Disconnect | Self::WithWill(_) | Self::Eof | Self::Broken => None,
             Self::Packet(error) => Some(error.reason()),
-            Self::Unfinished | Self::NoSession | Self::Wills | Self::Aliases | Self::Refused(_) => Some(Reason::QuotaExceeded),
+            Self::Unfinished | Self::NoSession | Self::Wills | Self::Aliases | Self::Crowded | Self::Refused(_) => {
+                Some(Reason::QuotaExceeded)
+            }
             Self::LongId => Some(Reason::ClientIdNotValid),
             Self::Will | Self::NotAuthorized => Some(Reason::NotAuthorized),
             Self::SmallPackets => Some(Reason::PacketTooLarge),
@@ -81,6 +86,7 @@ impl End {
             Self::Aliases => Some(Limit::TopicAliasesBytes),
             Self::ReceiveMaximum => Some(Limit::ReceiveMaximum),
             Self::Alias => Some(Limit::TopicAliasesMax),
+            Self::Crowded => Some(Limit::PendingMax),
             Self::ConnectTimeout => Some(Limit::ConnectTimeout),
             _ => None,
         }
@@ -99,6 +105,7 @@ impl End {
                 | Self::WithWill(_)
                 | Self::Eof
                 | Self::Broken
+                | Self::Crowded
                 | Self::ConnectTimeout
                 | Self::KeepAlive
                 | Self::TakenOver

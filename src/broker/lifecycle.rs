@@ -23,17 +23,30 @@ const EXPIRED_A_TURN: usize = 2_048;
 const ENDED_A_SWEEP: usize = 128;
 
 impl Broker {
-    /// A connection was accepted; `None` when there are `connections_max`.
+    /// A connection was accepted; `None` when there are as many as may be. Strangers give way to it.
     pub(super) fn open(&mut self, arrival: Arrival, now: Now) -> Option<ConnId> {
-        if self.conns.len() >= self.limits.connections_max {
-            self.now = now;
-            self.reached(Limit::ConnectionsMax, Who::Peer(arrival.peer));
+        self.now = now;
+        let (peer, listener) = (arrival.peer, arrival.listener);
+        let door = self.doors.get(usize::from(listener));
+        let mut limit = self.lobby.limit(&arrival, &self.limits, door);
+        if limit.is_none() && self.conns.len() >= self.limits.connections_max {
+            match self.lobby.pending.remove_one() {
+                Some(stranger) => self.end(stranger, End::Crowded),
+                None => limit = Some(Limit::ConnectionsMax),
+            }
+        }
+        if let Some(limit) = limit {
+            self.reached(limit, Who::Peer(peer));
             return None;
         }
         self.traffic.sockets += 1;
         // A door that is not known opens to nothing.
-        let restricted = self.doors.get(usize::from(arrival.listener)).is_none_or(|door| door.restricted);
-        Some(self.conns.open(arrival, restricted, now.mono, &self.budget))
+        let restricted = self.doors.get(usize::from(listener)).is_none_or(|door| door.restricted);
+        let id = self.conns.open(arrival, restricted, now.mono, &self.budget);
+        if let Some(stranger) = self.lobby.enter(id, peer, listener) {
+            self.end(stranger, End::Crowded);
+        }
+        Some(id)
     }
 
     /// The connection's end has come from outside: its socket says so.
@@ -49,6 +62,9 @@ impl Broker {
 
     /// Its socket is closed: forget it.
     pub(super) fn gone(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get(id) {
+            self.lobby.leave(id, conn.peer, conn.listener);
+        }
         self.conns.remove(id);
     }
 
@@ -59,6 +75,7 @@ impl Broker {
             return;
         }
         conn.end = Some(end);
+        self.lobby.pending.leave(id);
         if let Some(limit) = end.limit() {
             self.reached(limit, Who::Conn(id));
         }

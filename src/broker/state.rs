@@ -18,6 +18,7 @@ use super::id::{ConnId, SessionIndex};
 use super::left::Left;
 use super::letter::Scratch;
 use super::limit::Reached;
+use super::lobby::Lobby;
 use super::output::{Budget, Out};
 use super::owed::Owed;
 use super::queue::QueueLimits;
@@ -84,6 +85,7 @@ pub(super) struct Broker {
     pub(super) sys: Sys,
     pub(super) names: Vec<Arc<str>>,
     pub(super) doors: Vec<Listener>,
+    pub(super) lobby: Lobby,
     /// Readings or QoS 0 are being dropped: what was counted before, and when the last one was.
     dropping: Option<(u64, Mono)>,
     pub(super) dirty: Dirty,
@@ -101,6 +103,7 @@ impl Broker {
     pub(super) fn new(options: Options, seed: u64) -> Self {
         Self {
             owed: Owed::new(options.limits.unsecured_max),
+            lobby: Lobby::new(&options.limits, options.listeners.len()),
             limits: options.limits,
             now: Now::default(),
             conns: Conns::default(),
