@@ -79,6 +79,7 @@ const HOMES: &[Home] = &[
         what: "disk",
         paths: &["std::fs", "std::os::unix::fs", "tokio::fs", "rusqlite", "rustix::fs"],
         files: &[
+            "src/access/file.rs",
             "src/bridge/secret.rs",
             "src/config/load.rs",
             "src/demo/folder.rs",

@@ -26,9 +26,9 @@ pub struct Listener {
     pub web: Option<Web>,
     /// Clients that name no user are let in.
     pub anonymous: bool,
-    /// Its own file of users, instead of the broker's.
+    /// The file of those who may come in by name and password; `None`: nobody may.
     pub users: Option<PathBuf>,
-    /// Its own file of rights, instead of the broker's.
+    /// The file of their rights; `None`: those that are built in.
     pub acl: Option<PathBuf>,
     /// Its connections; one more is closed at once. `None`: as many as the broker has.
     pub connections_max: Option<usize>,

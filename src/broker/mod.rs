@@ -66,11 +66,13 @@ mod tests;
 mod will;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::access::Policy;
 use crate::model::status::BrokerStatus;
 use crate::model::{Message, OutboxToBroker, Phase, Query, ToOutbox, TopicFilter};
 use crate::stats::Heartbeat;
@@ -79,9 +81,13 @@ pub use limit::Limit;
 pub use limits::Limits;
 
 /// `[broker]`, and what of the rest of the site's file the broker has to know.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Options {
     pub listeners: Vec<Listener>,
+    /// The file of the rights of what comes by no listener; `None`: those that are built in.
+    pub acl: Option<PathBuf>,
+    /// What the files say that stand here and at the listeners, as it was read at the start.
+    pub policy: Policy,
     /// The topics of each upstream, in the order of the site's file: [`crate::model::UpstreamId`] is the index.
     pub upstreams: Vec<Vec<TopicFilter>>,
     /// The upstreams' names in that order, for the log.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Error;
-use crate::broker::{self, Limits, Links, Listener, Options};
+use crate::broker::{self, Links, Listener, Options};
 use crate::clock;
 use crate::model::status::BrokerStatus;
 use crate::model::{IdRange, OutboxToBroker, Phase, Put, Query, Start, ToOutbox};
@@ -45,7 +45,7 @@ impl Upstream {
         // What an outbox would say first.
         let _ = notices.try_send(OutboxToBroker::Started(Start { epoch: 1, nonce: 0 }));
         let listener = Listener::plain("upstream".into(), broker::At::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))), false);
-        let options = Options { listeners: vec![listener], upstreams: Vec::new(), names: Vec::new(), limits: Limits::default() };
+        let options = Options { listeners: vec![listener], ..Options::default() };
         let heartbeat = Heartbeat::new("upstream", PATIENCE);
         let links = Links { inject: injected, to_outbox, from_outbox, query: queries, phase: phases, heartbeat, bound, drain: PATIENCE };
         let thread = std::thread::Builder::new().name("demo:upstream".to_owned()).spawn(move || {

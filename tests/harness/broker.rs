@@ -6,7 +6,7 @@ use std::sync::mpsc as std_mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use tidegate::broker::{self, At, Limits, Links, Listener, Options};
+use tidegate::broker::{self, At, Links, Listener, Options};
 use tidegate::model::status::BrokerStatus;
 use tidegate::model::{IdRange, Message, OutboxToBroker, Phase, Put, Query, Start, ToOutbox, TopicFilter};
 use tidegate::stats::Heartbeat;
@@ -32,7 +32,7 @@ pub struct LocalBroker {
 pub fn options(upstreams: &[&[&str]]) -> Options {
     let filters = |list: &&[&str]| list.iter().map(|f| TopicFilter::new(f).expect("a filter")).collect();
     let upstreams = upstreams.iter().map(filters).collect();
-    Options { listeners: vec![listener(false)], upstreams, names: Vec::new(), limits: Limits::default() }
+    Options { listeners: vec![listener(false)], upstreams, ..Options::default() }
 }
 
 /// On loopback, whether or not its clients are restricted.

@@ -54,7 +54,7 @@ pub(in crate::broker) struct Rig<'a> {
 
 pub(in crate::broker) fn options(upstreams: &[&str], limits: Limits) -> Options {
     let filters = |filter: &&str| TopicFilter::new(filter).into_iter().collect();
-    Options { listeners: super::super::door::two(), upstreams: upstreams.iter().map(filters).collect(), names: Vec::new(), limits }
+    Options { listeners: super::super::door::two(), upstreams: upstreams.iter().map(filters).collect(), limits, ..Options::default() }
 }
 
 impl<'a> Rig<'a> {

@@ -68,7 +68,7 @@ impl Bench {
         let filters = |list: &&[&str]| list.iter().map(|f| TopicFilter::new(f).unwrap()).collect();
         let upstreams: Vec<_> = upstreams.iter().map(filters).collect();
         let names = (0..upstreams.len()).map(|i| format!("up{i}").into()).collect();
-        let options = Options { listeners: super::door::two(), upstreams, names, limits };
+        let options = Options { listeners: super::door::two(), upstreams, names, limits, ..Options::default() };
         // Far from zero: a window that began at the start of time is over.
         Self {
             broker: Broker::new(options, 1),

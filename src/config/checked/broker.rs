@@ -1,9 +1,11 @@
 //! `[broker]` → listeners and limits.
 
+use std::path::PathBuf;
+
 use super::super::Environment;
 use super::super::reader::Table;
 use super::Names;
-use super::listener::{self, Context};
+use super::listener::{self, Context, file};
 use super::store::set;
 use crate::broker::{Limits, Options};
 
@@ -13,10 +15,14 @@ pub(super) fn limits() -> Limits {
 
 /// The upstreams' topics and names are filled in by the caller.
 pub(super) fn broker(broker: Option<Table<'_>>, mut limits: Limits, environment: &Environment) -> Options {
-    let context = Context { environment, users: false };
-    let mut listeners = vec![listener::default(context)];
-    let Some(mut table) = broker else { return Options { listeners, upstreams: Vec::new(), names: Vec::new(), limits } };
+    let Some(mut table) = broker else {
+        let listeners = vec![listener::default(Context { environment, users: false })];
+        return Options { listeners, limits, ..Options::default() };
+    };
     let report = table.report;
+    let access = table.table("access").map(|table| Access::new(table, environment)).unwrap_or_default();
+    let context = Context { environment, users: access.users.is_some() };
+    let mut listeners = vec![listener::default(context)];
     let long = table.tables("listener");
     if table.has("listen") || !long.is_empty() {
         listeners.clear();
@@ -47,5 +53,25 @@ pub(super) fn broker(broker: Option<Table<'_>>, mut limits: Limits, environment:
     }
     let _ = table.take("listen");
     table.finish();
-    Options { listeners, upstreams: Vec::new(), names: Vec::new(), limits }
+    for listener in &mut listeners {
+        listener.users = listener.users.take().or_else(|| access.users.clone());
+        listener.acl = listener.acl.take().or_else(|| access.acl.clone());
+    }
+    Options { listeners, acl: access.acl, limits, ..Options::default() }
+}
+
+/// `[broker.access]`: the files of listeners that name none of their own.
+#[derive(Debug, Default)]
+struct Access {
+    users: Option<PathBuf>,
+    acl: Option<PathBuf>,
+}
+
+impl Access {
+    fn new(mut table: Table<'_>, environment: &Environment) -> Self {
+        let users = file(&mut table, "users", "the users' file", environment);
+        let acl = file(&mut table, "acl", "the rights' file", environment);
+        table.finish();
+        Self { users, acl }
+    }
 }

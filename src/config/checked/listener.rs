@@ -180,7 +180,7 @@ pub(super) fn add(report: &Report<'_>, listeners: &mut Vec<Listener>, new: Liste
 
 const SECURE_LINES: &str = "\ncert = \"/etc/tidegate/server.pem\"\nkey = \"/etc/tidegate/server.key\"";
 
-fn file(table: &mut Table<'_>, name: &str, what: &str, environment: &Environment) -> Option<std::path::PathBuf> {
+pub(super) fn file(table: &mut Table<'_>, name: &str, what: &str, environment: &Environment) -> Option<std::path::PathBuf> {
     let item = table.take_given(name)?;
     let at = item.span.clone();
     let file = path(item)?;

@@ -8,7 +8,7 @@ mod upstream;
 
 pub use field::{BUS, DEVICE, FRAME, POINT};
 pub use listener::LISTENER;
-pub use site::{BROKER, CLOCK, GATEWAY, LIMITS, ROOT, STORE};
+pub use site::{ACCESS, BROKER, CLOCK, GATEWAY, LIMITS, ROOT, STORE};
 pub use upstream::{AUTH, SECRET, TLS, UPSTREAM};
 
 /// One table of the file.
@@ -91,8 +91,9 @@ const fn key(name: &'static str, kind: Kind, default: Presence, meaning: &'stati
 const ABSENT: Presence = Presence::None("");
 
 /// Every table, in the order of the documentation.
-pub const SECTIONS: &[&Section] =
-    &[&ROOT, &GATEWAY, &STORE, &CLOCK, &BROKER, &LISTENER, &LIMITS, &BUS, &FRAME, &DEVICE, &POINT, &UPSTREAM, &AUTH, &SECRET, &TLS];
+pub const SECTIONS: &[&Section] = &[
+    &ROOT, &GATEWAY, &STORE, &CLOCK, &BROKER, &LISTENER, &ACCESS, &LIMITS, &BUS, &FRAME, &DEVICE, &POINT, &UPSTREAM, &AUTH, &SECRET, &TLS,
+];
 
 impl Key {
     /// What may stand here, with an example.

@@ -131,10 +131,31 @@ pub const BROKER: Section = Section {
             Is("\"10s\""),
             "how often `$SYS/...` says what has changed in the broker; 0s: there is no `$SYS`",
         ),
+        key("access", Table(&ACCESS), ABSENT, "who clients are, and what they may do"),
         key("limits", Table(&LIMITS), ABSENT, "how much clients may ask for"),
     ],
-    later: &["access", "users"],
+    later: &[],
     aliases: &[("listeners", "listen"), ("bind", "listen"), ("port", "listen"), ("address", "listen")],
+};
+
+pub const ACCESS: Section = Section {
+    title: "[broker.access]",
+    keys: &[
+        key(
+            "users",
+            Path,
+            Depends("nobody is known by name", "\"/etc/tidegate/users\""),
+            "who may come in by name and password; `tidegate passwd` writes this file",
+        ),
+        key(
+            "acl",
+            Path,
+            Depends("users may do everything, anonymous clients everything but `.../set` and `$`", "\"/etc/tidegate/acl\""),
+            "what each may do",
+        ),
+    ],
+    later: &[],
+    aliases: &[("password_file", "users"), ("passwords", "users"), ("passwd", "users"), ("acl_file", "acl"), ("rights", "acl")],
 };
 
 pub const LIMITS: Section = Section {

@@ -131,3 +131,26 @@ fn compare(path: &Path, make: impl Fn(&str) -> String) {
     let show = |text: &str| text.lines().skip(line).take(8).collect::<Vec<_>>().join("\n");
     panic!("{}:{} says\n{}\n\nand should say\n{}", path.display(), line + 1, show(&text), show(&made));
 }
+
+#[test]
+fn who_is_let_in_at_a_listener_follows_from_its_users() {
+    let access = "[broker.access]\nusers = \"/u\"\n";
+    let listener = |lines: &str| format!("[[broker.listener]]\nurl = \"tcp://127.0.0.1\"\n{lines}");
+    let open = "[[broker.listener]]\nurl = \"tcp://0.0.0.0\"\ninsecure_plaintext = true\ninsecure_anonymous = true\n".to_owned();
+    for (text, users, anonymous) in [
+        (String::new(), None, true),
+        (access.to_owned(), Some("/u"), false),
+        (format!("[broker]\nlisten = [\"tcp://127.0.0.1\"]\n{access}"), Some("/u"), false),
+        (listener(""), None, true),
+        (listener("users = \"/v\"\n"), Some("/v"), false),
+        (listener("users = \"/v\"\nanonymous = true\n"), Some("/v"), true),
+        (format!("{}{access}", listener("users = \"/v\"\n")), Some("/v"), false),
+        (format!("{}{access}", listener("")), Some("/u"), false),
+        (open.clone(), None, true),
+        (format!("{open}users = \"/v\"\n"), Some("/v"), false),
+    ] {
+        let site = site(&format!("[gateway]\nid = \"g\"\n{text}"));
+        let [listener] = &site.broker.listeners[..] else { panic!("one listener: {text}") };
+        assert_eq!((listener.users.as_deref(), listener.anonymous), (users.map(Path::new), anonymous), "{text}");
+    }
+}
