@@ -23,6 +23,11 @@ pub mod mqtt;
 pub mod normalize;
 #[path = "../../src/stats.rs"]
 pub mod stats;
+#[path = "../../src/transport/mod.rs"]
+pub mod transport;
 
 pub mod apply;
 pub mod codec;
+pub mod proxy;
+pub mod upgrade;
+pub mod websocket;

@@ -21,3 +21,10 @@ fn the_codec_takes_its_corpus() {
 fn the_broker_takes_its_corpus() {
     replay("apply", tidegate_fuzz::apply::check);
 }
+
+#[test]
+fn what_stands_around_mqtt_takes_its_corpus() {
+    replay("proxy", tidegate_fuzz::proxy::check);
+    replay("upgrade", tidegate_fuzz::upgrade::check);
+    replay("websocket", tidegate_fuzz::websocket::check);
+}

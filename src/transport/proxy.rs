@@ -89,9 +89,10 @@ fn v2(input: &[u8]) -> Result<Progress, Error> {
         return Err(Error::TooLong(V2_FIXED + length));
     }
     let least = match family {
-        0x11 => 12,
-        0x21 => 36,
-        0x00 | 0x12 | 0x22 | 0x31 | 0x32 => 0,
+        0x00 => 0,
+        0x11 | 0x12 => 12,
+        0x21 | 0x22 => 36,
+        0x31 | 0x32 => 216,
         _ => return Err(Error::Malformed("a family or protocol that is not known (2.2)")),
     };
     // What a LOCAL header says of addresses is to be skipped, whatever it is (2.2).

@@ -113,6 +113,7 @@ fn a_header_of_version_2_says_whose_connection_it_is() {
         ("a UNIX socket", v2_header(0x21, 0x31, &[0; 216]), Ok(Client::Unknown)),
         ("a datagram", v2_header(0x21, 0x12, &IPV4), Ok(Client::Unknown)),
         ("too short for IPv4", v2_header(0x21, 0x11, &[0; 11]), unknown(short)),
+        ("too short for a UNIX socket", v2_header(0x21, 0x31, &[0; 215]), unknown(short)),
         ("too short for IPv6", v2_header(0x21, 0x21, &[0; 35]), unknown(short)),
         ("another family", v2_header(0x21, 0x41, &IPV4), unknown(family)),
         ("another protocol", v2_header(0x21, 0x13, &IPV4), unknown(family)),
