@@ -104,7 +104,7 @@ impl Broker {
             let rest = input.get(used..).unwrap_or_default();
             let step = match first_byte(rest, conn).and_then(|()| split(rest, max)) {
                 Ok(None) => break Turn::Hungry,
-                Ok(Some(frame)) => self.packet(id, &frame, &mut work).map(|step| (step, frame.raw.len())),
+                Ok(Some(frame)) => self.packet(id, &frame.with_user_properties(self.limits.user_properties_max), &mut work).map(|step| (step, frame.raw.len())),
                 Err(error) => Err(error.into()),
             };
             match step {

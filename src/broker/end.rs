@@ -79,6 +79,7 @@ impl End {
     pub(super) const fn limit(self) -> Option<Limit> {
         match self {
             Self::Packet(mqtt::Error::TooLarge { .. }) => Some(Limit::PacketMax),
+            Self::Packet(mqtt::Error::TooManyUserProperties) => Some(Limit::UserPropertiesMax),
             Self::Unfinished => Some(Limit::UnfinishedMax),
             Self::LongId => Some(Limit::ClientIdMax),
             Self::NoSession => Some(Limit::SessionsMax),
@@ -131,6 +132,7 @@ mod tests {
             End::Packet(mqtt::Error::Protocol("")),
             End::Packet(mqtt::Error::TooLarge { size: 2, max: 1 }),
             End::Packet(mqtt::Error::TooManyFilters),
+            End::Packet(mqtt::Error::TooManyUserProperties),
             End::Packet(mqtt::Error::Topic(crate::model::TopicError::Wildcard)),
             End::Packet(mqtt::Error::TopicAliasInvalid),
             End::Unfinished,

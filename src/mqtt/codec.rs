@@ -11,6 +11,8 @@ pub struct Frame<'a> {
     pub body: &'a [u8],
     /// With the fixed header.
     pub raw: &'a [u8],
+    /// Most user properties in one block of its properties.
+    pub user_properties_max: usize,
 }
 
 impl Frame<'_> {
@@ -21,6 +23,11 @@ impl Frame<'_> {
 
     pub const fn flags(&self) -> u8 {
         self.first & 0x0f
+    }
+
+    /// With no more user properties in a block than `max`.
+    pub const fn with_user_properties(self, max: usize) -> Self {
+        Self { user_properties_max: max, ..self }
     }
 
     /// Whether its remaining length has as few bytes as it needs. 3.1.1 allows more; not every receiver does.
@@ -42,7 +49,7 @@ pub fn split(input: &[u8], max: usize) -> Result<Option<Frame<'_>>, Error> {
         return Err(Error::TooLarge { size, max });
     }
     let Some(raw) = input.get(..size) else { return Ok(None) };
-    Ok(raw.get(1 + header..).map(|body| Frame { first, body, raw }))
+    Ok(raw.get(1 + header..).map(|body| Frame { first, body, raw, user_properties_max: usize::MAX }))
 }
 
 /// The remaining length and the number of its bytes.

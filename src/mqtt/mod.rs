@@ -61,6 +61,8 @@ pub enum Error {
     TooLarge { size: usize, max: usize },
     #[error("more than {max} filters in one packet", max = packet::FILTERS_MAX)]
     TooManyFilters,
+    #[error("more user properties in one packet than may be")]
+    TooManyUserProperties,
     #[error("bad topic: {0}")]
     Topic(#[from] TopicError),
     #[error("topic alias 0 [MQTT-3.3.2-8]")]
@@ -78,7 +80,7 @@ impl Error {
             Self::Malformed(_) | Self::Topic(TopicError::NotUtf8 | TopicError::Nul | TopicError::TooLong) => Reason::MalformedPacket,
             Self::Protocol(_) => Reason::ProtocolError,
             Self::TooLarge { .. } => Reason::PacketTooLarge,
-            Self::TooManyFilters => Reason::QuotaExceeded,
+            Self::TooManyFilters | Self::TooManyUserProperties => Reason::QuotaExceeded,
             Self::Topic(TopicError::Empty | TopicError::Wildcard) => Reason::TopicNameInvalid,
             Self::Topic(TopicError::WildcardPlace | TopicError::Share) => Reason::TopicFilterInvalid,
             Self::TopicAliasInvalid => Reason::TopicAliasInvalid,

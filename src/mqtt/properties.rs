@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use super::Error;
+use super::{Error, Frame};
 use super::primitive::{Reader, put_binary, put_text, put_varint};
 use crate::model::check_name;
 
@@ -215,6 +215,9 @@ impl<'a> Property<'a> {
     }
 }
 
+/// The user property's number (2.2.2.2).
+const USER: u8 = 0x26;
+
 const UNKNOWN: Error = Error::Malformed("a property that is not of this packet [2.2.2.2]");
 
 fn flag(reader: &mut Reader<'_>) -> Result<bool, Error> {
@@ -244,11 +247,19 @@ pub(super) struct Properties<'a> {
     place: Place,
     /// Those that have come, a bit each.
     seen: u64,
+    /// User properties that may still come.
+    users_left: usize,
 }
 
 impl<'a> Properties<'a> {
+    /// Of a block that was read before, or is our own.
     pub(super) const fn new(block: &'a [u8], place: Place) -> Self {
-        Self { reader: Reader::new(block), place, seen: 0 }
+        Self { reader: Reader::new(block), place, seen: 0, users_left: usize::MAX }
+    }
+
+    /// The block that is next in `reader`, of the packet `frame`.
+    pub(super) fn of(frame: &Frame<'_>, reader: &mut Reader<'a>, place: Place) -> Result<Self, Error> {
+        Ok(Self { users_left: frame.user_properties_max, ..Self::new(reader.properties()?, place) })
     }
 
     /// The next one, checked in all that 2.2.2.2 and its own clause say.
@@ -265,7 +276,15 @@ impl<'a> Properties<'a> {
             return Err(Error::Protocol("a property that came before in this packet [2.2.2.2]"));
         }
         self.seen |= 1 << id;
+        if id == USER {
+            self.users_left = self.users_left.checked_sub(1).ok_or(Error::TooManyUserProperties)?;
+        }
         Property::read(id, &mut self.reader).map(Some)
+    }
+
+    /// Its user properties, of a block that is now read to its end.
+    pub(super) const fn users(&self) -> UserProperties<'a> {
+        UserProperties::new(self.reader.rest(), self.place)
     }
 
     /// Bytes that are not read yet.
@@ -308,13 +327,27 @@ impl<'a> Forwarded<'a> {
         }
     }
 
-    /// Reads a block and hands what does not go on to `other`.
-    pub(super) fn read(block: &'a [u8], place: Place, mut other: impl FnMut(Property<'a>) -> Result<(), Error>) -> Result<Self, Error> {
-        let mut forwarded = Self::EMPTY;
+    /// Reads the block that is next in `reader`, of the packet `frame`, and hands what does not go on to `other`.
+    #[inline]
+    pub(super) fn read(
+        frame: &Frame<'_>,
+        reader: &mut Reader<'a>,
+        place: Place,
+        other: impl FnMut(Property<'a>) -> Result<(), Error>,
+    ) -> Result<Self, Error> {
+        let block = reader.properties()?;
         if block.is_empty() {
-            return Ok(forwarded);
+            return Ok(Self::EMPTY);
         }
-        let mut properties = Properties::new(block, place);
+        Self::read_block(block, Properties { users_left: frame.user_properties_max, ..Properties::new(block, place) }, other)
+    }
+
+    fn read_block(
+        block: &'a [u8],
+        mut properties: Properties<'a>,
+        mut other: impl FnMut(Property<'a>) -> Result<(), Error>,
+    ) -> Result<Self, Error> {
+        let mut forwarded = Self::EMPTY;
         let mut parts = forwarded.parts.iter_mut();
         let (mut from, mut at) = (0, 0);
         while let Some(property) = properties.next()? {

@@ -29,11 +29,11 @@ impl<'a> Ack<'a> {
         if !version.is_5() {
             reader.finish()?;
         }
-        Self::parse_rest(frame.kind(), id, reader)
+        Self::parse_rest(frame, id, reader)
     }
 
-    fn parse_rest(kind: u8, id: u16, mut reader: Reader<'a>) -> Result<Self, Error> {
-        let (place, carrier) = match kind {
+    fn parse_rest(frame: &Frame<'_>, id: u16, mut reader: Reader<'a>) -> Result<Self, Error> {
+        let (place, carrier) = match frame.kind() {
             kind::PUBACK => (Place::Puback, Carrier::Received),
             kind::PUBREC => (Place::Pubrec, Carrier::Received),
             kind::PUBREL => (Place::Pubrel, Carrier::Released),
@@ -44,7 +44,7 @@ impl<'a> Ack<'a> {
         let mut reason_string = None;
         // 3.4.2.2.1: fewer than four bytes have no property length.
         if !reader.is_empty() {
-            let mut properties = Properties::new(reader.properties()?, place);
+            let mut properties = Properties::of(frame, &mut reader, place)?;
             while let Some(property) = properties.next()? {
                 if let Property::ReasonString(text) = property {
                     reason_string = Some(text);

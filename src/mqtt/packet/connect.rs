@@ -92,16 +92,16 @@ impl<'a> Connect<'a> {
         let (version, bridge) = version(&mut reader)?;
         let parse = || {
             super::expect_flags(frame, version, 0)?;
-            Self::parse_as(version, bridge, reader)
+            Self::parse_as(frame, version, bridge, reader)
         };
         parse().map_err(|error| ConnectError::answered(error, version))
     }
 
-    fn parse_as(version: Version, bridge: bool, mut reader: Reader<'a>) -> Result<Self, Error> {
+    fn parse_as(frame: &Frame<'_>, version: Version, bridge: bool, mut reader: Reader<'a>) -> Result<Self, Error> {
         let flags = Flags::parse(reader.u8()?, version)?;
         let keep_alive = reader.u16()?;
         let properties = match version {
-            Version::V5 => ConnectProperties::parse(reader.properties()?)?,
+            Version::V5 => ConnectProperties::parse(frame, &mut reader)?,
             _ => ConnectProperties::NONE,
         };
         let client_id = reader.text()?;
@@ -112,7 +112,7 @@ impl<'a> Connect<'a> {
             return Err(Error::ClientId("an empty one wants a clean session [MQTT-3.1.3-8]"));
         }
         let will = match flags.will {
-            Some((qos, retain)) => Some(Will::parse(&mut reader, version, qos, retain)?),
+            Some((qos, retain)) => Some(Will::parse(frame, &mut reader, version, (qos, retain))?),
             None => None,
         };
         // 3.1: the remaining length goes before the flags.
@@ -181,9 +181,9 @@ impl<'a> ConnectProperties<'a> {
         authentication: None,
     };
 
-    fn parse(block: &'a [u8]) -> Result<Self, Error> {
-        let mut properties = Properties::new(block, Place::Connect);
-        let mut this = Self { user_properties: UserProperties::new(block, Place::Connect), ..Self::NONE };
+    fn parse(frame: &Frame<'_>, reader: &mut Reader<'a>) -> Result<Self, Error> {
+        let mut properties = Properties::of(frame, reader, Place::Connect)?;
+        let mut this = Self { user_properties: properties.users(), ..Self::NONE };
         let (mut method, mut data) = (None, None);
         while let Some(property) = properties.next()? {
             match property {
@@ -207,10 +207,10 @@ impl<'a> ConnectProperties<'a> {
 }
 
 impl<'a> Will<'a> {
-    fn parse(reader: &mut Reader<'a>, version: Version, qos: QoS, retain: bool) -> Result<Self, Error> {
+    fn parse(frame: &Frame<'_>, reader: &mut Reader<'a>, version: Version, (qos, retain): (QoS, bool)) -> Result<Self, Error> {
         let (mut delay, mut expiry) = (0, None);
         let properties = if version.is_5() {
-            Forwarded::read(reader.properties()?, Place::Will, |property| {
+            Forwarded::read(frame, reader, Place::Will, |property| {
                 match property {
                     Property::WillDelay(seconds) => delay = seconds,
                     Property::MessageExpiry(seconds) => expiry = Some(seconds),

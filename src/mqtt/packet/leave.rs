@@ -26,7 +26,7 @@ impl<'a> Disconnect<'a> {
             this.reason = super::reason(reader.u8()?, Carrier::ClientDisconnect)?;
             // 3.14.2.2.1: fewer than two bytes have no property length.
             if !reader.is_empty() {
-                let mut properties = Properties::new(reader.properties()?, Place::Disconnect);
+                let mut properties = Properties::of(frame, &mut reader, Place::Disconnect)?;
                 while let Some(property) = properties.next()? {
                     match property {
                         Property::SessionExpiry(seconds) => this.session_expiry = Some(seconds),
@@ -61,7 +61,7 @@ impl<'a> Auth<'a> {
         let mut reader = Reader::new(frame.body);
         // An empty one says success (3.15.2.1), which is the server's to say.
         let reason = super::reason(if reader.is_empty() { 0 } else { reader.u8()? }, Carrier::ClientAuth)?;
-        let mut properties = Properties::new(reader.properties()?, Place::Auth);
+        let mut properties = Properties::of(frame, &mut reader, Place::Auth)?;
         let (mut method, mut data) = (None, None);
         while let Some(property) = properties.next()? {
             match property {

@@ -43,10 +43,7 @@ impl<'a> Publish<'a> {
         let id = if qos == QoS::AtMostOnce { 0 } else { reader.packet_id()? };
         let (mut alias, mut expiry, mut properties) = (None, None, Forwarded::EMPTY);
         if version.is_5() {
-            let block = reader.properties()?;
-            if !block.is_empty() {
-                (properties, alias, expiry) = read_properties(block)?;
-            }
+            (properties, alias, expiry) = read_properties(frame, &mut reader)?;
             if topic.is_empty() && alias.is_none() {
                 return Err(Error::Protocol("neither a topic nor an alias [3.3.2.1]"));
             }
@@ -64,9 +61,10 @@ impl<'a> Publish<'a> {
 
 type Properties<'a> = (Forwarded<'a>, Option<u16>, Option<u32>);
 
-fn read_properties(block: &[u8]) -> Result<Properties<'_>, Error> {
+#[inline]
+fn read_properties<'a>(frame: &Frame<'_>, reader: &mut Reader<'a>) -> Result<Properties<'a>, Error> {
     let (mut alias, mut expiry) = (None, None);
-    let forwarded = Forwarded::read(block, Place::Publish, |property| {
+    let forwarded = Forwarded::read(frame, reader, Place::Publish, |property| {
         match property {
             Property::TopicAlias(n) => alias = Some(n),
             Property::MessageExpiry(seconds) => expiry = Some(seconds),

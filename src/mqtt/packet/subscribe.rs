@@ -26,7 +26,7 @@ impl Subscribe {
         let (id, mut reader) = head(frame, version)?;
         let mut identifier = None;
         if version.is_5() {
-            let mut properties = Properties::new(reader.properties()?, Place::Subscribe);
+            let mut properties = Properties::of(frame, &mut reader, Place::Subscribe)?;
             while let Some(property) = properties.next()? {
                 if let Property::SubscriptionIdentifier(n) = property {
                     identifier = Some(n);
@@ -58,7 +58,7 @@ impl Unsubscribe {
     pub fn parse(frame: &Frame<'_>, version: Version) -> Result<Self, Error> {
         let (id, mut reader) = head(frame, version)?;
         if version.is_5() {
-            let mut properties = Properties::new(reader.properties()?, Place::Unsubscribe);
+            let mut properties = Properties::of(frame, &mut reader, Place::Unsubscribe)?;
             while properties.next()?.is_some() {}
         }
         let filters = list(&mut reader, |reader| filter(reader, version))?;

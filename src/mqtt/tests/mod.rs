@@ -49,7 +49,10 @@ fn frame(bytes: &[u8]) -> Frame<'_> {
 
 /// Reads whatever packet of a client it is, for the error alone.
 fn read(bytes: &[u8], version: Version) -> Result<(), Error> {
-    let frame = &frame(bytes);
+    read_frame(&frame(bytes), version)
+}
+
+fn read_frame(frame: &Frame<'_>, version: Version) -> Result<(), Error> {
     match frame.kind() {
         kind::CONNECT => Connect::parse(frame).map(drop).map_err(|refused| refused.error),
         kind::PUBLISH => Publish::parse(frame, version).map(drop),

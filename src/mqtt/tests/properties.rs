@@ -181,6 +181,23 @@ fn every_property_is_read_where_it_may_be_and_refused_elsewhere() {
     }
 }
 
+/// In every packet that may carry them.
+#[test]
+fn more_user_properties_than_may_be_are_refused_and_as_many_are_not() {
+    let user: &[u8] = &[0x26, 0, 1, b'k', 0, 1, b'v'];
+    let mut packets = 0;
+    for place in PLACES {
+        for (count, want) in [(3, Ok(())), (4, Err(Error::TooManyUserProperties))] {
+            let method: &[u8] = if place == P::Auth { &[0x15, 0, 1, b'm'] } else { &[] };
+            let Some(packet) = carry(place, &[method, &user.repeat(count)].concat()) else { continue };
+            let frame = frame(&packet).with_user_properties(3);
+            assert_eq!(read_frame(&frame, V5), want, "{count} in {place:?}");
+            packets += 1;
+        }
+    }
+    assert_eq!(packets, 2 * 11, "what a client sends");
+}
+
 #[test]
 fn a_property_that_is_none_is_refused() {
     for id in 0..=255u8 {
