@@ -125,7 +125,10 @@ fn client_identifiers() {
              a < nothing
              b < nothing",
         ),
-        ("5.0, its own", "not mosquitto: it sends more\na > connect 5\na < connack 0 receive-max=* alias-max=* max-packet=* exactly"),
+        (
+            "5.0, its own",
+            "not mosquitto: it sends more\na > connect 5 keep=60\na < connack 0 receive-max=* alias-max=* max-packet=* exactly",
+        ),
     ]);
 }
 

@@ -13,7 +13,7 @@ const PACKET_MAXIMUM: usize = 2 << 20;
 fn the_server_says_its_limits() {
     let script = format!(
         "not mosquitto: it has others
-         a > connect 5
+         a > connect 5 keep=60
          a < connack 0 receive-max={RECEIVE_MAXIMUM} alias-max={ALIAS_MAXIMUM} max-packet={PACKET_MAXIMUM} exactly"
     );
     check(&[("all of them, and no more", &script)]);

@@ -4,13 +4,7 @@ use foldhash::{HashMap, HashMapExt};
 
 use crate::model::Topic;
 
-/// Most aliases that a client may use towards us (Topic Alias Maximum in CONNACK), each at most a topic's length of memory.
-pub(super) const ALIASES_MAX: u16 = 10;
-
-/// Bytes of the topics that all clients' aliases stand for together; the connection of one more is closed, unless its topic is a short one.
-pub(super) const TOPICS_TOGETHER: usize = 4 << 20;
-
-/// Longest topic that always has room: ten of each of a thousand clients are no more than others may have together.
+/// Longest topic that always has room beside `topic_aliases_bytes`: ten of each of a thousand clients are no more than others may have together.
 pub(super) const TOPIC_SHORT: usize = 256;
 
 /// Most aliases that are used towards a client, however many it offers.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::conn::{Conn, Hold};
 use super::end::End;
 use super::id::ConnId;
+use super::limit::{Limit, Who};
 use super::state::Broker;
 use crate::faults;
 use crate::model::{Mono, Now};
@@ -90,6 +91,7 @@ impl Broker {
                 break Turn::Held;
             }
             if conn.has_too_many_waiting(self.limits.receive_maximum.into()) {
+                self.reached(Limit::ReceiveMaximum, Who::Conn(id));
                 self.hold(id, Hold::Acks);
                 break Turn::Held;
             }
@@ -104,7 +106,9 @@ impl Broker {
             let rest = input.get(used..).unwrap_or_default();
             let step = match first_byte(rest, conn).and_then(|()| split(rest, max)) {
                 Ok(None) => break Turn::Hungry,
-                Ok(Some(frame)) => self.packet(id, &frame.with_user_properties(self.limits.user_properties_max), &mut work).map(|step| (step, frame.raw.len())),
+                Ok(Some(frame)) => self
+                    .packet(id, &frame.with_user_properties(self.limits.user_properties_max), &mut work)
+                    .map(|step| (step, frame.raw.len())),
                 Err(error) => Err(error.into()),
             };
             match step {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::acks::{Ack, Acks, Answers};
-use super::alias::{ALIASES_MAX, AliasesIn, AliasesOut};
+use super::alias::{AliasesIn, AliasesOut};
 use super::auth::Authentication;
 use super::door::{Arrival, Peer};
 use super::end::End;
-use super::flow::{SLOW_AT, Slow};
+use super::flow::{Pace, SLOW_AT, Slow};
 use super::id::{ConnId, SessionIndex};
 use super::output::{Budget, Out};
 use super::owed::Owed;
@@ -32,6 +32,8 @@ pub(super) enum Hold {
     Acks,
     /// A receiver of its messages is slow.
     Slow,
+    /// It has published as much as it may in a second.
+    Rate,
     /// It does not read our answers. Of all that hold a connection this alone is its own doing, so keep-alive goes on.
     Unread,
     /// What the id with this counter stands for is not committed.
@@ -135,6 +137,8 @@ pub(super) struct Conn {
     /// How long slow receivers have held it up: each may for a tenth of the time, and so may all of them together.
     pub(super) held_up: Option<Box<Slow>>,
     pub(super) replays: Replays,
+    /// What its publishes so far entitle it to, at `publish_rate`.
+    pub(super) pace: Pace,
 }
 
 impl Conn {
@@ -224,10 +228,10 @@ impl Conn {
         answers.release(owed, send);
     }
 
-    /// The topic that the packet names by an alias; `None`: the packet's own. A new alias is taken note of.
-    pub(super) fn topic_of(&mut self, publish: &Publish<'_>) -> Result<Option<Topic>, End> {
+    /// The topic that the packet names by an alias, of which there are `max`; `None`: the packet's own. A new alias is taken note of.
+    pub(super) fn topic_of(&mut self, publish: &Publish<'_>, max: u16) -> Result<Option<Topic>, End> {
         let Some(alias) = publish.alias else { return Ok(None) };
-        if alias == 0 || alias > ALIASES_MAX {
+        if alias == 0 || alias > max {
             return Err(End::Alias);
         }
         if publish.topic.is_empty() {
@@ -298,6 +302,7 @@ impl Conns {
             slow: Slow::default(),
             held_up: None,
             replays: Replays::default(),
+            pace: Pace::default(),
         };
         let index = u32::try_from(self.slab.insert((self.generation, Box::new(conn)))).unwrap_or(u32::MAX);
         ConnId { index, generation: self.generation }

@@ -5,11 +5,12 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::access;
-use super::alias::{ALIASES_MAX, AliasesOut};
+use super::alias::AliasesOut;
 use super::apply::Step;
 use super::conn::Hold;
 use super::end::End;
 use super::id::{ConnId, SessionIndex};
+use super::limit::{Limit, Who};
 use super::session::Session;
 use super::state::Broker;
 use super::subscriptions::Sub;
@@ -18,16 +19,7 @@ use crate::mqtt::encode::{self, ConnackProperties};
 use crate::mqtt::packet::{Connect, Disconnect, Will};
 use crate::mqtt::{Error, Frame, Reason, Version};
 
-/// Sessions kept for clients that are away, for each connection that may be there; a further client gets CONNACK 0x03 (5.0: 0x97).
-const SESSIONS_PER_CONNECTION: usize = 4;
-
-/// Longest client id in bytes: a session keeps it for as long as it lives. A longer one gets CONNACK 0x02 (5.0: 0x85) [MQTT-3.1.3-9].
-const CLIENT_ID_MAX: usize = 1_024;
-
-/// Bytes of all wills together; a CONNECT with one more gets 0x03 (5.0: 0x97), unless its will is a short one.
-const WILLS_TOGETHER: usize = 8 << 20;
-
-/// Longest will, with its topic and properties, that always has room.
+/// Longest will, with its topic and properties, that always has room beside `wills_bytes`.
 const WILL_SHORT: usize = 1 << 10;
 
 /// A client that takes smaller packets than this may not take our CONNACK.
@@ -86,6 +78,7 @@ impl Broker {
         self.join(id, index, connect);
         let packet = self.connack(id, connect, &client, present);
         self.send(id, &packet);
+        self.say_shortened(id, connect);
         if present {
             self.resume_session(id, index);
         }
@@ -93,7 +86,7 @@ impl Broker {
     }
 
     fn check_connect(&self, id: ConnId, connect: &Connect<'_>) -> Result<(), End> {
-        if connect.client_id.len() > CLIENT_ID_MAX {
+        if connect.client_id.len() > self.limits.client_id_max {
             return Err(End::LongId);
         }
         let restricted = self.conns.get(id).is_some_and(|conn| conn.restricted);
@@ -104,13 +97,11 @@ impl Broker {
         if !allowed && connect.version.is_5() {
             return Err(End::Will);
         }
-        let sessions_max = self.limits.connections_max.saturating_mul(SESSIONS_PER_CONNECTION);
-        if !self.by_client.contains_key(connect.client_id) && self.sessions.len() >= sessions_max {
+        if !self.by_client.contains_key(connect.client_id) && self.sessions.len() >= self.limits.sessions_max() {
             return Err(End::NoSession);
         }
-        let will = connect.will.as_ref().map_or(0, |will| will.topic.as_bytes().len() + will.body.len() + will.properties.len());
-        if will > WILL_SHORT && will + self.bytes_of_wills() > WILLS_TOGETHER {
-            return Err(End::Wills);
+        if let Some(will) = &connect.will {
+            self.check_will(connect.client_id, will)?;
         }
         let packet_max = connect.properties.maximum_packet_size.map_or(u32::MAX, u32::from);
         // [MQTT-3.1.2-24]
@@ -120,10 +111,30 @@ impl Broker {
         Ok(())
     }
 
-    fn bytes_of_wills(&self) -> usize {
-        let of_connections = self.conns.iter().filter_map(|(_, conn)| conn.will.as_deref());
-        let of_sessions = self.sessions.iter().filter_map(|(_, session)| Some(&*session.will.as_ref()?.1));
-        of_connections.chain(of_sessions).map(StoredWill::bytes).sum()
+    fn check_will(&self, client: &str, will: &Will<'_>) -> Result<(), End> {
+        if let Some(limit) = self.limits.of_topic(will.topic.as_bytes()) {
+            return Err(End::Limit(limit));
+        }
+        let max = self.limits.wills_max();
+        // A session has one will at most: that of its connection, or the one that is still to be published.
+        if self.sessions.len() + self.wills.len() >= max && self.wills_of_others(client).count() + self.wills.len() >= max {
+            return Err(End::Limit(Limit::WillsMax));
+        }
+        let bytes = will.topic.as_bytes().len() + will.body.len() + will.properties.len();
+        let of_others = || self.wills_of_others(client).map(StoredWill::bytes).sum::<usize>();
+        if bytes > WILL_SHORT && bytes + of_others() > self.limits.wills_bytes {
+            return Err(End::Limit(Limit::WillsBytes));
+        }
+        Ok(())
+    }
+
+    /// Those that may still be published, but for the ones that are about to be.
+    fn wills_of_others(&self, client: &str) -> impl Iterator<Item = &StoredWill> {
+        let others = self.sessions.iter().filter(move |(_, session)| *session.client != *client);
+        others.filter_map(|(_, session)| {
+            let of_connection = session.conn.and_then(|id| self.conns.get(id)?.will.as_deref());
+            of_connection.or_else(|| session.will.as_ref().map(|(_, will)| &**will))
+        })
     }
 
     fn refuse(&mut self, id: ConnId, version: Version, Refusal(reason, end): Refusal) -> End {
@@ -210,6 +221,17 @@ impl Broker {
         }
     }
 
+    /// A client has less than it asked for.
+    fn say_shortened(&mut self, id: ConnId, connect: &Connect<'_>) {
+        if self.limits.shortens_session(connect) {
+            self.reached(Limit::SessionExpiryMax, Who::Conn(id));
+        }
+        // One of 3.x has no way to be told: that is said once it was silent for too long.
+        if connect.version.is_5() && self.limits.keep_alive(connect) != connect.keep_alive {
+            self.reached(Limit::KeepAliveMax, Who::Conn(id));
+        }
+    }
+
     /// The session's expiry interval is what its client says now: it begins or ceases to outlive its connection, and the store hears of it.
     pub(super) fn set_expiry(&mut self, index: SessionIndex, expiry: u32) {
         let next = self.owed.next_id();
@@ -242,7 +264,7 @@ impl Broker {
             receive_maximum: Some(self.limits.receive_maximum),
             maximum_packet_size: u32::try_from(self.limits.packet_max).ok(),
             assigned_client_id: connect.client_id.is_empty().then_some(client),
-            topic_alias_maximum: ALIASES_MAX,
+            topic_alias_maximum: self.limits.topic_aliases_max,
             server_keep_alive: (keep_alive != connect.keep_alive).then_some(keep_alive),
             authentication: self.conns.get(id).and_then(|conn| conn.auth.as_ref()).map(|auth| auth.outcome()),
             ..ConnackProperties::default()

@@ -8,6 +8,7 @@ use super::flow::{EASY_AT, SLOW_AT};
 use super::id::{ConnId, SessionIndex};
 use super::inflight::{Sent, Stage};
 use super::letter::Letter;
+use super::limit::{Limit, Who};
 use super::output::{Envelope, Stored};
 use super::queue::Waiting;
 use super::session::Session;
@@ -202,7 +203,12 @@ impl Broker {
                     self.note_delivery(id, letter);
                 }
             }
-            Some((_, false)) => self.counters.dropped_qos0 += 1,
+            Some((id, false)) => {
+                self.counters.dropped_qos0 += 1;
+                if self.is_crowded() {
+                    self.reached(Limit::OutputMax, Who::Conn(id));
+                }
+            }
             None if self.limits.queue_qos0 && !delivery.volatile => self.enqueue(parcel, letter, delivery),
             None => {}
         }
@@ -274,13 +280,16 @@ impl Broker {
         let gate = if delivery.gated && !delivery.late { delivery.entry.counter() } else { 0 };
         let waiting = Waiting { message, qos, retain: portion.retain, entry, identifiers, group: portion.group, gate };
         let mut dropped = std::mem::take(&mut self.dropped_entries);
-        session.queue.push(waiting, limits, &self.budget, &mut dropped);
+        let beyond = session.queue.push(waiting, limits, &self.budget, &mut dropped);
         let durable = session.durable;
         self.counters.dropped_queue += dropped.len() as u64;
         for entry in dropped.drain(..).filter(|entry| *entry != EntryId::ZERO) {
             delivery.dones.extend(durable.map(|session| DueDone { session, entry, how: DoneHow::Overflow }));
         }
         self.dropped_entries = dropped;
+        if let Some(limit) = beyond {
+            self.reached(limit, Who::Session(portion.session));
+        }
     }
 
     /// Moves what waits in the session's queue to its connection while window and output have room.

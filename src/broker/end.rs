@@ -23,10 +23,8 @@ pub(super) enum End {
     LongId,
     #[error("no room for another session")]
     NoSession,
-    #[error("its will has no room beside those of others")]
-    Wills,
-    #[error("its topic aliases have no room beside those of others")]
-    Aliases,
+    #[error("its limit is reached: {}", .0.name())]
+    Limit(Limit),
     #[error("the will's topic is closed to the client")]
     Will,
     #[error("our answer is larger than the client takes")]
@@ -60,9 +58,8 @@ impl End {
         match self {
             Self::Disconnect | Self::WithWill(_) | Self::Eof | Self::Broken => None,
             Self::Packet(error) => Some(error.reason()),
-            Self::Unfinished | Self::NoSession | Self::Wills | Self::Aliases | Self::Crowded | Self::Refused(_) => {
-                Some(Reason::QuotaExceeded)
-            }
+            Self::Limit(Limit::TopicLengthMax | Limit::TopicLevelsMax) => Some(Reason::TopicNameInvalid),
+            Self::Unfinished | Self::NoSession | Self::Limit(_) | Self::Crowded | Self::Refused(_) => Some(Reason::QuotaExceeded),
             Self::LongId => Some(Reason::ClientIdNotValid),
             Self::Will | Self::NotAuthorized => Some(Reason::NotAuthorized),
             Self::SmallPackets => Some(Reason::PacketTooLarge),
@@ -83,8 +80,7 @@ impl End {
             Self::Unfinished => Some(Limit::UnfinishedMax),
             Self::LongId => Some(Limit::ClientIdMax),
             Self::NoSession => Some(Limit::SessionsMax),
-            Self::Wills => Some(Limit::WillsBytes),
-            Self::Aliases => Some(Limit::TopicAliasesBytes),
+            Self::Limit(limit) => Some(limit),
             Self::ReceiveMaximum => Some(Limit::ReceiveMaximum),
             Self::Alias => Some(Limit::TopicAliasesMax),
             Self::Crowded => Some(Limit::PendingMax),
@@ -137,7 +133,8 @@ mod tests {
             End::Packet(mqtt::Error::TopicAliasInvalid),
             End::Unfinished,
             End::SmallPackets,
-            End::Aliases,
+            End::Limit(Limit::TopicLevelsMax),
+            End::Limit(Limit::TopicAliasesBytes),
             End::ReceiveMaximum,
             End::Alias,
             End::NotAuthorized,
@@ -151,7 +148,16 @@ mod tests {
         for end in [End::Disconnect, End::WithWill(Reason::DisconnectWithWill), End::Eof, End::Broken] {
             assert_eq!(end.reason(), None, "{end:?}");
         }
-        for end in [End::LongId, End::NoSession, End::Wills, End::Will, End::SmallPackets, End::Method, End::NotAuthorized] {
+        for end in [
+            End::LongId,
+            End::NoSession,
+            End::Limit(Limit::TopicLengthMax),
+            End::Limit(Limit::WillsMax),
+            End::Will,
+            End::SmallPackets,
+            End::Method,
+            End::NotAuthorized,
+        ] {
             assert!(end.reason().is_some_and(|reason| reason.may_be_in(Carrier::Connack)), "{end:?}");
         }
     }

@@ -47,9 +47,54 @@ impl Slow {
     }
 }
 
+/// Between two looks at clients that wait for their pace, so that those who wait are not woken one by one.
+const PACE_STEP: Duration = Duration::from_millis(50);
+
+/// How far a client that may publish so often a second is ahead of that: to which moment what it has published would have taken it. It may be a
+/// second ahead.
+#[derive(Debug, Default)]
+pub(super) struct Pace(Mono);
+
+impl Pace {
+    /// One more. When it may be, if not now. `rate`: a second; not 0.
+    pub(super) fn step(&mut self, rate: u32, now: Mono) -> Option<Mono> {
+        let one = WINDOW / rate.max(1);
+        let at = self.0.max(now);
+        let ahead = at.since(now) + one;
+        if ahead > WINDOW.max(one) {
+            return Some(now + (ahead - WINDOW.max(one)).max(PACE_STEP));
+        }
+        self.0 = at + one;
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As many at once as a second has, then as many a second.
+    #[test]
+    fn a_client_publishes_no_faster_than_it_may() {
+        for (rate, first, all) in [(1, 1, 11), (10, 10, 110), (1_000, 1_000, 11_000), (1_000_000, 1_000_000, 11_000_000)] {
+            let (mut pace, mut now) = (Pace::default(), Mono::from_millis(5_000));
+            let mut taken = 0;
+            while now < Mono::from_millis(15_000) {
+                let until = loop {
+                    match pace.step(rate, now) {
+                        None => taken += 1,
+                        Some(until) => break until,
+                    }
+                };
+                if now == Mono::from_millis(5_000) {
+                    assert_eq!(taken, first, "{rate} at once");
+                }
+                assert!(until > now, "{rate}");
+                now = until;
+            }
+            assert!(taken <= all && taken > all / 11 * 10 - 2, "{taken} in ten seconds at {rate}");
+        }
+    }
 
     #[test]
     fn a_slow_receiver_holds_its_feeders_a_tenth_of_the_time() {

@@ -76,7 +76,10 @@ impl Broker {
         }
         conn.end = Some(end);
         self.lobby.pending.leave(id);
-        if let Some(limit) = end.limit() {
+        // One of 5.0 was told in CONNACK.
+        let ceiling = u32::from(self.limits.keep_alive_max) * 1_500;
+        let shortened = end == End::KeepAlive && !conn.version.is_5() && conn.patience_ms == ceiling;
+        if let Some(limit) = end.limit().or(shortened.then_some(Limit::KeepAliveMax)) {
             self.reached(limit, Who::Conn(id));
         }
         let Some(conn) = self.conns.get_mut(id) else { return };
@@ -235,7 +238,7 @@ impl Broker {
                     let refused = conn.refused_since.is_some_and(|since| now.since(since) >= limits.refuse_close);
                     full.iter().next().filter(|_| refused).map(|upstream| End::Refused(upstream.0))
                 }
-                (None, Some(Hold::NotStarted | Hold::Unsecured | Hold::Acks | Hold::Slow | Hold::Commit(_))) => None,
+                (None, Some(Hold::NotStarted | Hold::Unsecured | Hold::Acks | Hold::Slow | Hold::Rate | Hold::Commit(_))) => None,
                 (None, None | Some(Hold::Unread)) => conn.is_silent(now).then_some(End::KeepAlive),
             };
             end.map(|end| (id, Some(end)))

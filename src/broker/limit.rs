@@ -6,7 +6,6 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::hash::BuildHasher as _;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -183,12 +182,10 @@ pub(super) enum Who {
     /// A connection: its client, where one has said its name, else its address.
     Conn(ConnId),
     /// A session, whose client may be away.
-    #[expect(dead_code, reason = "its queue's limit is to be said")]
     Session(SessionIndex),
     /// Somebody who never became a connection.
     Peer(Peer),
     /// No client: readings.
-    #[expect(dead_code, reason = "retained readings' limit is to be said")]
     Nobody,
 }
 
@@ -220,7 +217,7 @@ impl Broker {
         let (client, peer) = self.name(who);
         let key = match (&client, peer) {
             (Some(client), _) => self.reached.said.hasher.hash_one((limit, &**client)),
-            (None, Some(peer)) => self.reached.said.hasher.hash_one((limit, Address::from(peer))),
+            (None, Some(peer)) => self.reached.said.hasher.hash_one((limit, peer.origin())),
             (None, None) => self.reached.said.hasher.hash_one(limit),
         };
         match self.reached.said.may_say(key, self.now.mono) {
@@ -242,22 +239,6 @@ impl Broker {
             Who::Session(index) => of_session(index).map_or((None, None), |(client, conn)| (Some(client), conn.and_then(peer_of))),
             Who::Peer(peer) => (None, Some(peer)),
             Who::Nobody => (None, None),
-        }
-    }
-}
-
-/// What stays the same when somebody comes again.
-#[derive(Debug, Hash)]
-enum Address {
-    Ip(IpAddr),
-    Unix(u32),
-}
-
-impl From<Peer> for Address {
-    fn from(peer: Peer) -> Self {
-        match peer {
-            Peer::Ip { address, .. } => Self::Ip(address),
-            Peer::Unix { uid, .. } => Self::Unix(uid),
         }
     }
 }

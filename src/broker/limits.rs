@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::inflight;
+use super::limit::Limit;
 use super::session::Session;
 use crate::model::StoredSession;
 use crate::mqtt::Version;
@@ -145,6 +146,11 @@ impl Limits {
         self.connections_per_address.unwrap_or_else(|| self.connections_max.div_ceil(2))
     }
 
+    /// One packet of the largest size has room in a buffer that may be twice as large.
+    pub(super) fn unfinished_max(&self) -> usize {
+        self.unfinished_max.max(self.packet_max.saturating_mul(2))
+    }
+
     pub fn pending_max(&self) -> usize {
         self.pending_max.unwrap_or_else(|| self.connections_max.div_ceil(4))
     }
@@ -161,28 +167,43 @@ impl Limits {
         self.wills_max.unwrap_or_else(|| self.sessions_max())
     }
 
-    /// For how long the session of this CONNECT outlives its connection, in seconds (5.0, 3.1.2.11.2; 3.1.1, 3.1.2.4).
-    pub(super) fn session_expiry(&self, connect: &Connect<'_>) -> u32 {
-        let wanted = match (connect.version, connect.clean) {
-            (Version::V5, _) => connect.properties.session_expiry,
-            (_, true) => 0,
-            (_, false) => StoredSession::NEVER,
-        };
-        wanted.min(self.session_expiry_max)
+    /// The limit that a topic name or filter is beyond. A short one need not be looked through.
+    pub(super) fn of_topic(&self, name: &[u8]) -> Option<Limit> {
+        if name.len() > self.topic_length_max {
+            return Some(Limit::TopicLengthMax);
+        }
+        let deep = name.len() >= self.topic_levels_max && name.iter().filter(|byte| **byte == b'/').count() >= self.topic_levels_max;
+        deep.then_some(Limit::TopicLevelsMax)
     }
 
-    /// The keep-alive that holds, in seconds; 0: none.
+    /// For how long the session of this CONNECT outlives its connection, in seconds (5.0, 3.1.2.11.2; 3.1.1, 3.1.2.4).
+    pub(super) fn session_expiry(&self, connect: &Connect<'_>) -> u32 {
+        wanted_expiry(connect).min(self.session_expiry_max)
+    }
+
+    /// Whether the client asks for more than that.
+    pub(super) fn shortens_session(&self, connect: &Connect<'_>) -> bool {
+        wanted_expiry(connect) > self.session_expiry_max
+    }
+
+    /// The keep-alive that holds, in seconds.
     pub(super) fn keep_alive(&self, connect: &Connect<'_>) -> u16 {
-        match (connect.keep_alive, self.keep_alive_max) {
-            (wanted, u16::MAX) => wanted,
-            (wanted, _) if !connect.version.is_5() => wanted,
-            (0, max) => max,
-            (wanted, max) => wanted.min(max),
+        match connect.keep_alive {
+            0 => self.keep_alive_max,
+            wanted => wanted.min(self.keep_alive_max),
         }
     }
 
     /// What may be in flight to this session's client.
     pub(super) fn window(&self, session: &Session) -> inflight::Window {
         inflight::Window { messages: session.receive_maximum.min(self.receive_maximum), bytes: self.session_queue_bytes }
+    }
+}
+
+fn wanted_expiry(connect: &Connect<'_>) -> u32 {
+    match (connect.version, connect.clean) {
+        (Version::V5, _) => connect.properties.session_expiry,
+        (_, true) => 0,
+        (_, false) => StoredSession::NEVER,
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::acks::{Ack, AckKind};
-use super::alias::{TOPIC_SHORT, TOPICS_TOGETHER};
+use super::alias::TOPIC_SHORT;
 use super::apply::{Step, Work};
 use super::conn::Hold;
 use super::deliver::{Deferred, Delivery};
@@ -14,6 +14,7 @@ use super::destination::Destinations;
 use super::end::End;
 use super::id::{ConnId, SessionIndex};
 use super::letter::{Letter, Raw, Source};
+use super::limit::{Limit, Who};
 use super::replay::Told;
 use super::state::Broker;
 use super::subscriptions::Route;
@@ -60,19 +61,30 @@ impl Broker {
         if version.is_5() && publish.qos != QoS::AtMostOnce && conn.unacknowledged >= self.limits.receive_maximum {
             return Err(End::ReceiveMaximum);
         }
-        let known = conn.topic_of(&publish)?;
+        if self.limits.publish_rate > 0
+            && let Some(until) = conn.pace.step(self.limits.publish_rate, self.now.mono)
+        {
+            self.reached(Limit::PublishRate, Who::Conn(id));
+            self.resume_at(id, until);
+            return Ok(Step::Hold(Hold::Rate));
+        }
+        let durable = self.sessions.get(session).and_then(|s| s.durable);
+        let from = From { conn: id, session, version, durable };
+        if let Some(limit) = self.limits.of_topic(publish.topic) {
+            return self.refuse_topic(from, &publish, limit);
+        }
+        let Some(conn) = self.conns.get_mut(id) else { return Ok(Step::Done) };
+        let known = conn.topic_of(&publish, self.limits.topic_aliases_max)?;
         if publish.alias.is_some() && publish.topic.len() > TOPIC_SHORT {
             // Each is asked how much it has.
             work.spend(self.conns.len());
             let together: usize = self.conns.iter().map(|(_, conn)| conn.aliases_in.bytes()).sum();
-            if together > TOPICS_TOGETHER {
-                return Err(End::Aliases);
+            if together > self.limits.topic_aliases_bytes {
+                return Err(End::Limit(Limit::TopicAliasesBytes));
             }
         }
         let name = known.as_ref().map_or(publish.topic, |topic| topic.as_bytes());
         let route = self.route(name, work).map_err(crate::mqtt::Error::from)?;
-        let durable = self.sessions.get(session).and_then(|s| s.durable);
-        let from = From { conn: id, session, version, durable };
         if publish.qos == QoS::ExactlyOnce {
             if let Some(counter) = self.sessions.get(session).and_then(|s| s.received.get(publish.id)) {
                 // It came before: it is acknowledged again, not delivered again [MQTT-4.3.3-11].
@@ -94,6 +106,12 @@ impl Broker {
             self.acknowledge(from, &publish, reason, 0);
             return Ok(Step::Done);
         }
+        if let Some(limit) = self.cannot_retain(&route, &publish, version) {
+            self.reached(limit, Who::Conn(id));
+            self.counters.refused_publishes += 1;
+            self.acknowledge(from, &publish, Reason::QuotaExceeded, 0);
+            return Ok(Step::Done);
+        }
         self.take_publish(from, &publish, frame, &route, work)
     }
 
@@ -102,6 +120,27 @@ impl Broker {
         let route = self.subscriptions.route(name);
         work.spend(self.subscriptions.take_looked_at());
         route
+    }
+
+    /// A topic beyond a limit. Where there is no answer that says so, the connection ends: a message that was acknowledged is kept.
+    fn refuse_topic(&mut self, from: From, publish: &Publish<'_>, limit: Limit) -> Result<Step, End> {
+        if !from.version.is_5() || publish.qos == QoS::AtMostOnce {
+            return Err(End::Limit(limit));
+        }
+        self.reached(limit, Who::Conn(from.conn));
+        self.counters.refused_publishes += 1;
+        self.acknowledge(from, publish, Reason::TopicNameInvalid, 0);
+        Ok(Step::Done)
+    }
+
+    /// The limit for which a message could not be retained, where its publisher can be told so: it is then not taken at all. Others' are taken, and
+    /// go to who is there.
+    fn cannot_retain(&self, route: &Route, publish: &Publish<'_>, version: Version) -> Option<Limit> {
+        if !publish.retain || !version.is_5() || publish.qos == QoS::AtMostOnce || publish.body.is_empty() {
+            return None;
+        }
+        let bytes = route.topic.as_bytes().len() + publish.properties.len() + publish.body.len();
+        self.retained.limit_for(&route.topic, bytes)
     }
 
     /// Whether the topic is closed to the client.
@@ -252,7 +291,8 @@ impl Broker {
 
     /// The retained store and the outbox get what they are to keep. The id's counter, if one was given; 0: none.
     fn keep(&mut self, letter: &mut Letter<'_>, keep: Keep, delivery: &mut Delivery) -> u64 {
-        let told = if letter.retain { self.retain(letter, keep.retained) } else { Told::default() };
+        let publisher = delivery.publisher.map_or(Who::Nobody, Who::Session);
+        let told = if letter.retain { self.retain(letter, keep.retained, publisher) } else { Told::default() };
         let retained = told.by_entry;
         self.counters.owed += u64::from(!keep.owed.is_empty());
         let due = std::mem::take(&mut delivery.due);

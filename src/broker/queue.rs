@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::limit::Limit;
 use super::output::{Budget, RECEIVER_OVERHEAD, Stored};
 use super::shared::GroupId;
 use crate::faults;
@@ -67,23 +68,36 @@ impl Queue {
     }
 
     /// Adds a message; the oldest go to `dropped` where there is no room. A single message always has, unless others hold all room together:
-    /// then it goes to `dropped` itself.
-    pub(super) fn push(&mut self, waiting: Waiting, limits: QueueLimits, budget: &Budget, dropped: &mut Vec<EntryId>) {
+    /// then it goes to `dropped` itself. The limit for which one had to go.
+    pub(super) fn push(&mut self, waiting: Waiting, limits: QueueLimits, budget: &Budget, dropped: &mut Vec<EntryId>) -> Option<Limit> {
         let cost = waiting.cost();
-        let before = dropped.len();
+        let mut reached = None;
         while !self.waiting.is_empty()
-            && (self.waiting.len() >= limits.messages || self.bytes + cost > limits.bytes || budget.used() + cost > limits.output)
+            && let Some(limit) = self.limit_for(cost, limits, budget)
         {
+            reached = Some(limit);
             dropped.extend(self.pop(budget).map(|old| old.entry));
         }
-        if dropped.len() == before && budget.used() > limits.output && self.waiting.is_empty() {
+        if reached.is_none() && budget.used() > limits.output && self.waiting.is_empty() {
             dropped.push(waiting.entry);
-            return;
+            return Some(Limit::OutputMax);
         }
         if faults::active("drop-queued") && self.waiting.len() % 4 == 3 {
-            return;
+            return reached;
         }
         self.restore(waiting, budget);
+        reached
+    }
+
+    /// The limit that one more message of this cost would be beyond.
+    fn limit_for(&self, cost: usize, limits: QueueLimits, budget: &Budget) -> Option<Limit> {
+        if self.waiting.len() >= limits.messages {
+            Some(Limit::SessionQueue)
+        } else if self.bytes + cost > limits.bytes {
+            Some(Limit::SessionQueueBytes)
+        } else {
+            (budget.used() + cost > limits.output).then_some(Limit::OutputMax)
+        }
     }
 
     /// One that was there before the restart, and had room then.

@@ -6,6 +6,7 @@ use super::flow::SLOW_AT;
 use super::id::ConnId;
 use super::inflight::{Sent, Stage};
 use super::letter::{self, Letter};
+use super::limit::Who;
 use super::output::Stored;
 use super::retained::is_expired;
 use super::session::Session;
@@ -33,7 +34,7 @@ pub(super) struct Told {
 
 impl Broker {
     /// Keeps a message as its topic's last, or takes that away [MQTT-3.3.1-10]. `promised`: its publisher waits until the store has it.
-    pub(super) fn retain(&mut self, letter: &mut Letter<'_>, promised: bool) -> Told {
+    pub(super) fn retain(&mut self, letter: &mut Letter<'_>, promised: bool, publisher: Who) -> Told {
         if letter.is_empty() {
             let gone = self.retained.clear(letter.topic) && !promised;
             return Told { by_entry: promised, gone };
@@ -42,7 +43,10 @@ impl Broker {
         let properties = bytes::Bytes::copy_from_slice(letter.properties);
         let (topic, qos, expires) = (letter.topic.clone(), letter.qos, letter.expires);
         let outcome = self.retained.set(RetainedMessage { topic, body, qos, properties, expires }, promised);
-        Told { by_entry: promised && outcome.kept, gone: outcome.forget }
+        if let Some(limit) = outcome.beyond {
+            self.reached(limit, publisher);
+        }
+        Told { by_entry: promised && outcome.beyond.is_none(), gone: outcome.forget }
     }
 
     /// A slice of what brings the store up to date with readings and QoS 0, while that is going on; true if there is more that can be done now.

@@ -8,13 +8,9 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::time::Duration;
 
+use super::limit::Limit;
+use super::limits::Limits;
 use crate::model::{BodyKind, Mono, QoS, RetainedMessage, StateChange, Topic, TopicFilter};
-
-/// Topics with a retained message; what a further topic would retain is not kept, counted and said once.
-const TOPICS_MAX: usize = 65_536;
-
-/// Bytes of all retained topics and bodies; as for [`TOPICS_MAX`].
-const BYTES_MAX: usize = 16 << 20;
 
 /// Between two flushes of what is not promised: each writes what has changed, and cards wear out.
 const FLUSH_EVERY: Duration = Duration::from_secs(3_600);
@@ -53,20 +49,25 @@ pub(super) struct Kept {
 /// What became of a message that was to be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Outcome {
-    pub(super) kept: bool,
+    /// The limit for which it is not kept.
+    pub(super) beyond: Option<Limit>,
     /// What the store has of the topic must not come back.
     pub(super) forget: bool,
 }
 
 /// Ordered, so that a replay can go on where it stopped and a filter's literal beginning narrows the search.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct RetainedStore {
     topics: BTreeMap<Topic, Kept>,
+    /// Most topics and bytes, without our own words.
+    topics_max: usize,
+    bytes_max: usize,
     /// Of the next message.
     serial: u64,
     bytes: usize,
     /// Messages that are never stored: our own words.
     own: usize,
+    own_bytes: usize,
     /// Messages that were not kept for want of room.
     pub(super) refused: u64,
     /// Messages that expire.
@@ -80,6 +81,24 @@ pub(super) struct RetainedStore {
 }
 
 impl RetainedStore {
+    pub(super) const fn new(limits: &Limits) -> Self {
+        Self {
+            topics: BTreeMap::new(),
+            topics_max: limits.retained_max,
+            bytes_max: limits.retained_bytes,
+            serial: 0,
+            bytes: 0,
+            own: 0,
+            own_bytes: 0,
+            refused: 0,
+            expiring: 0,
+            expired_to: None,
+            flushed_to: None,
+            flushing: false,
+            flush_due: None,
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.topics.len()
     }
@@ -106,14 +125,30 @@ impl RetainedStore {
             Row::None | Row::Never | Row::Promised => Row::None,
             Row::Same | Row::Older => Row::Older,
         };
-        let kept = self.put(message, row);
-        let forget = if kept { before == Row::Promised && !promised } else { before.is_stored() };
-        Outcome { kept, forget }
+        let beyond = self.limit_for(&message.topic, size(&message));
+        if beyond.is_some() {
+            // The old value goes, too: it must not stay as if it were the latest.
+            self.remove(&message.topic);
+            self.refused += 1;
+            return Outcome { beyond, forget: before.is_stored() };
+        }
+        self.insert(message, row);
+        Outcome { beyond, forget: before == Row::Promised && !promised }
     }
 
-    /// As [`RetainedStore::set`], for what is never stored.
+    /// The limit that a message of `size` bytes for `topic` would be beyond.
+    pub(super) fn limit_for(&self, topic: &Topic, bytes: usize) -> Option<Limit> {
+        let old = self.topics.get(topic).filter(|kept| kept.row != Row::Never);
+        if old.is_none() && self.foreign() >= self.topics_max {
+            return Some(Limit::RetainedMax);
+        }
+        let before = old.map_or(0, |kept| size(&kept.message));
+        (bytes > before && self.bytes - self.own_bytes - before + bytes > self.bytes_max).then_some(Limit::RetainedBytes)
+    }
+
+    /// As [`RetainedStore::set`], for what is never stored: our own words, which always have room.
     pub(super) fn set_unstored(&mut self, message: RetainedMessage) {
-        self.put(message, Row::Never);
+        self.insert(message, Row::Never);
     }
 
     /// What the store had at the start, whatever room there is: rows that are older than what was in memory may have been larger.
@@ -122,28 +157,14 @@ impl RetainedStore {
         self.insert(message, if promised { Row::Promised } else { Row::Same });
     }
 
-    /// False: there is no room for it. The old value is gone then, too: it must not stay as if it were the latest.
-    fn put(&mut self, message: RetainedMessage, row: Row) -> bool {
-        let old = self.topics.get(&message.topic).map_or(0, |kept| size(&kept.message));
-        let bytes = self.bytes - old + size(&message);
-        let fits = bytes <= BYTES_MAX || size(&message) <= old;
-        if !fits || (old == 0 && self.topics.len() >= TOPICS_MAX) {
-            self.remove(&message.topic);
-            self.refused += 1;
-            if self.refused == 1 {
-                tracing::warn!(topic = ?message.topic.as_str(), "no room for further retained messages: they are not kept");
-            }
-            return false;
-        }
-        self.insert(message, row);
-        true
-    }
-
     fn insert(&mut self, message: RetainedMessage, row: Row) {
         self.remove(&message.topic);
         self.bytes += size(&message);
         self.expiring += usize::from(message.expires.is_some());
-        self.own += usize::from(row == Row::Never);
+        if row == Row::Never {
+            self.own += 1;
+            self.own_bytes += size(&message);
+        }
         self.topics.insert(message.topic.clone(), Kept { message, serial: self.serial, row });
         self.serial += 1;
     }
@@ -157,7 +178,10 @@ impl RetainedStore {
         let old = self.topics.remove(topic)?;
         self.bytes -= size(&old.message);
         self.expiring -= usize::from(old.message.expires.is_some());
-        self.own -= usize::from(old.row == Row::Never);
+        if old.row == Row::Never {
+            self.own -= 1;
+            self.own_bytes -= size(&old.message);
+        }
         Some(old)
     }
 
@@ -284,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_filter_finds_what_it_matches_and_nothing_else() {
-        let mut store = RetainedStore::default();
+        let mut store = RetainedStore::new(&Limits::default());
         for topic in ["$SYS/x", "/", "/a", "a", "a/b", "a/b/c", "a/c", "ab", "b/c"] {
             store.set(message(topic, Body::raw("1".into())), false);
         }
@@ -308,7 +332,7 @@ mod tests {
 
     #[test]
     fn retained_messages_have_a_limit() {
-        let mut store = RetainedStore::default();
+        let mut store = RetainedStore::new(&Limits::default());
         let body = Body::raw(vec![0; 1 << 20].into());
         for i in 0..20 {
             store.set(message(&format!("t/{i}"), body.clone()), false);
@@ -327,8 +351,8 @@ mod tests {
     #[test]
     fn what_was_promised_never_comes_back_after_it_was_replaced() {
         let at = |body: &'static str| message("a", Body::raw(body.into()));
-        let kept = |forget| Outcome { kept: true, forget };
-        let mut store = RetainedStore::default();
+        let kept = |forget| Outcome { beyond: None, forget };
+        let mut store = RetainedStore::new(&Limits::default());
         assert_eq!(store.set(at("1"), true), kept(false), "by its entry");
         assert_eq!(store.set(at("2"), false), kept(true), "QoS 0 after QoS 1");
         assert_eq!(store.set(at("3"), false), kept(false), "it has gone already");
@@ -338,14 +362,18 @@ mod tests {
         assert_eq!(store.set(at("5"), true), kept(false), "its entry replaces the row");
         assert!(store.clear(&Topic::new("a").unwrap()));
         assert!(!store.clear(&Topic::new("a").unwrap()));
-        let large = message("a", Body::raw(vec![0; BYTES_MAX].into()));
+        let large = message("a", Body::raw(vec![0; Limits::default().retained_bytes].into()));
         assert_eq!(store.set(at("6"), true), kept(false));
-        assert_eq!(store.set(large, true), Outcome { kept: false, forget: true }, "not kept: the old value goes everywhere");
+        assert_eq!(
+            store.set(large, true),
+            Outcome { beyond: Some(Limit::RetainedBytes), forget: true },
+            "not kept: the old value goes everywhere"
+        );
     }
 
     #[test]
     fn what_is_dirty_is_taken_in_slices_and_what_expires_is_found() {
-        let mut store = RetainedStore::default();
+        let mut store = RetainedStore::new(&Limits::default());
         let topics = 5_000;
         for i in 0..topics {
             let expires = (i % 2 == 0).then_some(Mono::from_millis(10));

@@ -11,6 +11,8 @@ use super::flow::SLOW_AT;
 use super::id::SessionIndex;
 use super::inflight::{DUP, Sent, Stage};
 use super::letter::Letter;
+use super::limit::{Limit, Who};
+use super::limits::Limits;
 use super::queue::Waiting;
 use super::state::Broker;
 use super::subscriptions::{Route, Sub};
@@ -19,12 +21,6 @@ use crate::mqtt::packet::Shared;
 
 /// A group. Numbers rise and are not given again, so that a message which still names a group that is gone finds none.
 pub(super) type GroupId = u32;
-
-/// Most groups; a subscription that would make one more is refused.
-const GROUPS_MAX: usize = 4_096;
-
-/// Most members of a group, because a message may have to ask each; a subscription of one more is refused.
-const MEMBERS_MAX: usize = 256;
 
 /// All groups, by number and by `$share/NAME/FILTER`.
 #[derive(Debug, Default)]
@@ -95,10 +91,14 @@ impl Groups {
         }
     }
 
-    pub(super) fn has_room(&self, filter: &TopicFilter) -> bool {
+    /// The limit that one more member would be beyond.
+    pub(super) fn limit_for(&self, filter: &TopicFilter, limits: &Limits) -> Option<Limit> {
         match self.by_name.get(filter.as_str()) {
-            Some(id) => self.groups.get(id).is_some_and(|group| group.members.len() < MEMBERS_MAX),
-            None => self.groups.len() < GROUPS_MAX,
+            Some(id) => {
+                let members = self.groups.get(id).map_or(0, |group| group.members.len());
+                (members >= limits.shared_members_max).then_some(Limit::SharedMembersMax)
+            }
+            None => (self.groups.len() >= limits.shared_groups_max).then_some(Limit::SharedGroupsMax),
         }
     }
 
@@ -315,7 +315,7 @@ impl Broker {
         };
         let Some(session) = self.sessions.get_mut(index) else { return };
         let mut dropped = std::mem::take(&mut self.dropped_entries);
-        session.queue.push(Waiting { qos, retain, identifiers, entry, ..waiting }, limits, &self.budget, &mut dropped);
+        let beyond = session.queue.push(Waiting { qos, retain, identifiers, entry, ..waiting }, limits, &self.budget, &mut dropped);
         let conn = session.conn;
         self.counters.dropped_queue += dropped.len() as u64;
         for entry in dropped.drain(..).filter(|entry| *entry != EntryId::ZERO) {
@@ -324,6 +324,9 @@ impl Broker {
             }
         }
         self.dropped_entries = dropped;
+        if let Some(limit) = beyond {
+            self.reached(limit, Who::Session(index));
+        }
         if let Some(id) = conn {
             self.refill(id, now);
         }

@@ -104,13 +104,13 @@ impl Broker {
         Self {
             owed: Owed::new(options.limits.unsecured_max),
             lobby: Lobby::new(&options.limits, options.listeners.len()),
-            limits: options.limits,
             now: Now::default(),
             conns: Conns::default(),
             sessions: Slab::new(),
             by_client: HashMap::new(),
             subscriptions: Subscriptions::new(options.upstreams),
-            retained: RetainedStore::default(),
+            retained: RetainedStore::new(&options.limits),
+            limits: options.limits,
             budget: Budget::default(),
             scratch: Scratch::default(),
             properties: Vec::new(),
@@ -176,7 +176,7 @@ impl Broker {
                 conn.refused_since.get_or_insert(now);
                 self.held.push(id);
             }
-            Hold::Acks | Hold::Slow | Hold::Unread | Hold::Commit(_) => {}
+            Hold::Acks | Hold::Slow | Hold::Rate | Hold::Unread | Hold::Commit(_) => {}
         }
     }
 
@@ -210,6 +210,11 @@ impl Broker {
         let Some(longest) = self.conns.get_mut(id).and_then(|conn| conn.held_up.get_or_insert_default().press(now)) else { return };
         let until = until.min(longest);
         self.hold(id, Hold::Slow);
+        self.resume_at(id, until);
+    }
+
+    /// A held connection goes on then, or earlier.
+    pub(super) fn resume_at(&mut self, id: ConnId, until: Mono) {
         self.paused.push(id);
         if self.paused_until.is_none_or(|at| until < at) {
             self.paused_until = Some(until);

@@ -5,14 +5,12 @@ use super::apply::Work;
 use super::conn::Replay;
 use super::end::End;
 use super::id::ConnId;
+use super::limit::{Limit, Who};
 use super::state::Broker;
-use super::subscriptions::{LEVELS_MAX, Sub};
+use super::subscriptions::Sub;
 use crate::model::{RetainHandling, StateChange, Subscription};
 use crate::mqtt::packet::{Shared, Subscribe, Unsubscribe};
 use crate::mqtt::{Reason, encode};
-
-/// Filters of one session; a further one is refused.
-const FILTERS_MAX: usize = 1_024;
 
 /// Filters of a session that are compared with one of a packet in the time of one delivery.
 const FILTERS_A_DELIVERY: usize = 16;
@@ -42,7 +40,7 @@ impl Broker {
     /// Each filter of a packet is looked for among those that the session has by then.
     fn spend_on_filters(&self, id: ConnId, filters: usize, work: &mut Work) {
         let session = self.conns.get(id).and_then(|conn| self.sessions.get(conn.session?));
-        let known = session.map_or(0, |session| (session.filters.len() + filters).min(FILTERS_MAX));
+        let known = session.map_or(0, |session| (session.filters.len() + filters).min(self.limits.subscriptions_max));
         work.spend(filters * (1 + known / FILTERS_A_DELIVERY));
     }
 
@@ -79,11 +77,13 @@ impl Broker {
                 *old = subscription.clone();
                 false
             }
-            None if count >= FILTERS_MAX || filter.as_str().split('/').count() > LEVELS_MAX || !self.subscriptions.has_room(filter) => {
-                tracing::debug!(client = ?session.client, filters = count, "no room for another subscription");
-                return Err(Reason::QuotaExceeded);
-            }
             None => {
+                let full = (count >= self.limits.subscriptions_max).then_some(Limit::SubscriptionsMax);
+                let beyond = full.or_else(|| self.limits.of_topic(filter.as_str().as_bytes()));
+                if let Some(limit) = beyond.or_else(|| self.subscriptions.limit_for(filter, &self.limits)) {
+                    self.reached(limit, Who::Conn(id));
+                    return Err(Reason::QuotaExceeded);
+                }
                 // Most sessions have one.
                 session.filters.reserve_exact(usize::from(count == 0));
                 session.filters.push(subscription.clone());

@@ -9,18 +9,11 @@ use foldhash::{HashMap, HashMapExt};
 use super::access;
 use super::destination;
 use super::id::SessionIndex;
+use super::limit::Limit;
+use super::limits::Limits;
 use super::shared::{GroupId, Groups, Joined, Left};
 use crate::model::{QoS, SubscribeOptions, Subscription, Topic, TopicError, TopicFilter, UpstreamSet};
 use crate::mqtt::packet::Shared;
-
-/// Most levels of a filter: a subscription with more is refused. The tree is walked by recursion, and a level costs memory.
-pub(super) const LEVELS_MAX: usize = 128;
-
-/// Most levels of all filters together, shared beginnings once, at about 400 bytes each; a subscription that might need more is refused.
-const NODES_MAX: usize = 32_768;
-
-/// Most bytes of all subscriptions' filters; as for [`NODES_MAX`].
-const BYTES_MAX: usize = 8 << 20;
 
 /// Most topics in the cache; it is emptied when full.
 const CACHE_TOPICS_MAX: usize = 4_096;
@@ -128,7 +121,7 @@ pub(super) struct Subscriptions {
     looked_at: usize,
 }
 
-/// One level of filters. Depth is bounded by [`LEVELS_MAX`].
+/// One level of filters. Depth, and with it recursion, is bounded by `topic_levels_max`, which is at most 256.
 #[derive(Debug, Default)]
 struct Node {
     /// Sorted. Most nodes have one child, and a tree's smallest allocation has room for eleven.
@@ -162,14 +155,16 @@ impl Subscriptions {
         self.count + self.groups.members()
     }
 
-    /// Whether one more subscription to `filter` fits.
-    pub(super) fn has_room(&self, filter: &TopicFilter) -> bool {
-        let shared = shared_filter(filter);
-        if shared.is_some() && !self.groups.has_room(filter) {
-            return false;
+    /// The limit that one more subscription to `filter` might be beyond.
+    pub(super) fn limit_for(&self, filter: &TopicFilter, limits: &Limits) -> Option<Limit> {
+        let name = filter.as_str();
+        if self.nodes + name.split('/').count() > limits.subscription_levels_max {
+            return Some(Limit::SubscriptionLevelsMax);
         }
-        let filter = filter.as_str();
-        self.nodes + filter.split('/').count() <= NODES_MAX && self.bytes + filter.len() <= BYTES_MAX
+        if self.bytes + name.len() > limits.subscription_bytes {
+            return Some(Limit::SubscriptionBytes);
+        }
+        shared_filter(filter).and_then(|_| self.groups.limit_for(filter, limits))
     }
 
     #[cfg(any(test, feature = "fuzz"))]
@@ -451,23 +446,28 @@ mod tests {
 
     #[test]
     fn all_filters_together_have_a_limit() {
-        for (name, levels, length, nodes_max) in [("deep", LEVELS_MAX, 1, NODES_MAX), ("long", 1, 60_000, 200)] {
+        let limits = Limits::default();
+        let (levels_max, nodes_max) = (limits.topic_levels_max, limits.subscription_levels_max);
+        for (name, levels, length, nodes_max, limit) in
+            [("deep", levels_max, 1, nodes_max, Limit::SubscriptionLevelsMax), ("long", 1, 60_000, 200, Limit::SubscriptionBytes)]
+        {
             let mut subscriptions = Subscriptions::new(Vec::new());
             let filter = |i: usize| {
                 TopicFilter::new(&format!("{i}{}", format!("/{}", "x".repeat(length)).repeat(levels - 1 + length / 60_000))).unwrap()
             };
-            let fitting = (0..10_000).find(|i| {
-                let fits = subscriptions.has_room(&filter(*i));
-                if fits {
-                    subscriptions.insert(&filter(*i), sub(*i, QoS::AtMostOnce));
+            let reached = (0..10_000).find_map(|i| {
+                let reached = subscriptions.limit_for(&filter(i), &limits);
+                if reached.is_none() {
+                    subscriptions.insert(&filter(i), sub(i, QoS::AtMostOnce));
                 }
-                !fits
+                Some((i, reached?))
             });
-            let fitting = fitting.expect("a limit");
-            assert!(fitting >= 100 && subscriptions.nodes + LEVELS_MAX >= nodes_max, "{name}: {fitting}, {} nodes", subscriptions.nodes);
-            assert!(subscriptions.nodes <= NODES_MAX && subscriptions.bytes <= BYTES_MAX, "{name}");
+            let (fitting, reached) = reached.expect("a limit");
+            assert_eq!(reached, limit, "{name}");
+            assert!(fitting >= 100 && subscriptions.nodes + levels_max >= nodes_max, "{name}: {fitting}, {} nodes", subscriptions.nodes);
+            assert!(subscriptions.nodes <= limits.subscription_levels_max && subscriptions.bytes <= limits.subscription_bytes, "{name}");
             subscriptions.remove(&filter(0), 0);
-            assert!(subscriptions.has_room(&filter(0)), "{name}");
+            assert_eq!(subscriptions.limit_for(&filter(0), &limits), None, "{name}");
         }
     }
 

@@ -6,12 +6,9 @@
 use super::access;
 use super::apply::Work;
 use super::id::SessionIndex;
+use super::limit::{Limit, Who};
 use super::state::Broker;
 use crate::model::{Body, Message, Origin, StoredWill};
-
-/// Wills that wait to be published, or as many as there may be connections if that is more; further ones of connections that end are dropped and
-/// counted.
-const WILLS_MAX: usize = 1_024;
 
 /// A will that is to be published now, and the session whose row then goes without it.
 #[derive(Debug)]
@@ -21,18 +18,20 @@ pub(super) struct DueWill {
 }
 
 impl Broker {
-    /// `session`: with its serial, if it is not over.
+    /// `session`: with its serial, if it is not over. One beyond `wills_max` is dropped and counted; since no CONNECT with a will is let in at it,
+    /// only what was restored under a higher limit comes to that.
     pub(super) fn queue_will(&mut self, will: StoredWill, session: Option<(SessionIndex, u64)>) {
         if self.takes_will() {
             self.wills.push_back(DueWill { will, session });
             self.news = true;
         } else {
             self.counters.dropped_queue += 1;
+            self.reached(Limit::WillsMax, session.map_or(Who::Nobody, |(index, _)| Who::Session(index)));
         }
     }
 
     pub(super) fn takes_will(&self) -> bool {
-        self.wills.len() < WILLS_MAX.max(self.limits.connections_max)
+        self.wills.len() < self.limits.wills_max()
     }
 
     /// Publishes wills that wait; true if some are left.

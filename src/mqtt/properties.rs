@@ -4,8 +4,8 @@
 
 use bytes::Bytes;
 
-use super::{Error, Frame};
 use super::primitive::{Reader, put_binary, put_text, put_varint};
+use super::{Error, Frame};
 use crate::model::check_name;
 
 /// Where a block of properties stands.

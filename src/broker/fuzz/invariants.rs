@@ -200,7 +200,7 @@ fn nobody_waits_for_nothing(rig: &Rig<'_>) {
             Some(Hold::Full(full)) => assert!(full.bits() & rig.broker.owed.full.bits() != 0, "held for queues that have room"),
             Some(Hold::Unsecured) => assert!(rig.broker.owed.bytes() > 0, "held for room that is there"),
             Some(Hold::Unread) => assert!(conn.answered > 0, "held for answers that were read"),
-            Some(Hold::Slow) => assert!(rig.broker.paused_until().is_some(), "paused without an end"),
+            Some(Hold::Slow | Hold::Rate) => assert!(rig.broker.paused_until().is_some(), "paused without an end"),
             None => {}
         }
     }

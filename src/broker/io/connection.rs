@@ -19,10 +19,6 @@ use crate::clock;
 /// Most bytes of one read before CONNECT.
 const STRANGER_READ: usize = 4 << 10;
 
-/// Memory that the unfinished packets of all connections may take; a connection whose packet goes beyond it is closed. One packet of the largest
-/// size always has room.
-const UNFINISHED_MAX: usize = 16 << 20;
-
 /// An unfinished packet that takes no more than this is never the one too many.
 const UNFINISHED_SMALL: usize = 4 << 10;
 
@@ -163,7 +159,7 @@ impl Connection {
         // Leftovers first: they came before whatever can be read. A connection that wants to send retained messages has its turn here, too.
         let turn = self.apply_left();
         if turn != Turn::Hungry {
-            if matches!(self.shell.broker.borrow().hold_of(self.id), Some(Hold::NotStarted | Hold::Full(_) | Hold::Unread)) {
+            if matches!(self.shell.broker.borrow().hold_of(self.id), Some(Hold::NotStarted | Hold::Full(_) | Hold::Unread | Hold::Rate)) {
                 // Nothing says that its time will come: a drain does not wait for it.
                 self.note_settled();
             }
@@ -193,7 +189,7 @@ impl Connection {
         let unfinished = if self.again { 0 } else { self.left.capacity() };
         let all = self.shell.count_unfinished(self.counted, unfinished);
         self.counted = unfinished;
-        let max = UNFINISHED_MAX.max(self.shell.broker.borrow().limits.packet_max.saturating_mul(2));
+        let max = self.shell.broker.borrow().limits.unfinished_max();
         unfinished <= UNFINISHED_SMALL || all <= max
     }
 

@@ -125,7 +125,7 @@ impl Shell {
     /// that does not read is written to: that shows whether it is there, and it may still read after it has said all.
     pub(in crate::broker) fn look_for_ends(&self) {
         for id in self.ids() {
-            let held = self.broker.borrow().hold_of(id).is_some_and(|hold| !matches!(hold, Hold::Slow | Hold::Unread));
+            let held = self.broker.borrow().hold_of(id).is_some_and(|hold| !matches!(hold, Hold::Slow | Hold::Rate | Hold::Unread));
             if held && self.with_socket(id, |socket| socket.is_hung_up()).unwrap_or(false) {
                 self.broker.borrow_mut().lost(id, End::Eof, clock::now());
             }

@@ -98,6 +98,12 @@ fn an_expiry_above_the_ceiling_is_lowered_and_said() {
     bench.skip(46_000);
     assert_eq!(bench.end_of(client), Some(End::KeepAlive));
     assert_eq!(bench.take(client)[1..], ["DISCONNECT 141"]);
+    let old = bench.open(false);
+    bench.send(old, &connect("3.1.1", true, 0, None));
+    bench.skip(44_000);
+    assert_eq!(bench.end_of(old), None);
+    bench.skip(2_000);
+    assert_eq!(bench.end_of(old), Some(End::KeepAlive), "it may not be silent for ever");
 }
 
 #[test]

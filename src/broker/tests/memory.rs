@@ -1,5 +1,6 @@
 //! What clients make us keep for them is bounded together, whatever each of them may have.
 
+use super::super::limit::Limit;
 use super::qos2::publish2;
 use super::wire5::{ack, connect5, properties};
 use super::*;
@@ -50,7 +51,7 @@ fn topics_that_aliases_stand_for_are_bounded_together() {
         }
     }
     assert!(held * 65_000 < 6 << 20, "{held}");
-    assert_eq!(ended, Some(End::Aliases));
+    assert_eq!(ended, Some(End::Limit(Limit::TopicAliasesBytes)));
     let client = bench.open(false);
     bench.send(client, &connect5("honest", true, 0, &[]));
     for alias in 1..=10 {

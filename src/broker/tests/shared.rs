@@ -1,5 +1,6 @@
 //! Shared subscriptions (5.0, 4.8.2).
 
+use super::super::limit::Limit;
 use super::qos2::{publish2, told};
 use super::wire5::{ack, ack5, connect5, publish5, subscribe5};
 use super::*;
@@ -214,7 +215,7 @@ fn a_group_gets_no_retained_messages_and_restricted_members_no_closed_topics() {
 
 #[test]
 fn no_more_groups_and_members_than_there_is_room_for() {
-    let mut groups = super::super::shared::Groups::default();
+    let (mut groups, limits) = (super::super::shared::Groups::default(), Limits::default());
     let sub = |session| super::super::subscriptions::Sub {
         session,
         qos: QoS::AtMostOnce,
@@ -225,17 +226,17 @@ fn no_more_groups_and_members_than_there_is_room_for() {
     };
     let filter = |i: usize| TopicFilter::new(&format!("$share/{i}/t")).unwrap();
     for session in 0..256 {
-        assert!(groups.has_room(&filter(0)));
+        assert_eq!(groups.limit_for(&filter(0), &limits), None);
         groups.join(&filter(0), sub(session));
     }
-    assert!(!groups.has_room(&filter(0)), "members");
+    assert_eq!(groups.limit_for(&filter(0), &limits), Some(Limit::SharedMembersMax));
     for i in 1..4_096 {
-        assert!(groups.has_room(&filter(i)));
+        assert_eq!(groups.limit_for(&filter(i), &limits), None);
         groups.join(&filter(i), sub(0));
     }
-    assert!(!groups.has_room(&filter(4_096)), "groups");
+    assert_eq!(groups.limit_for(&filter(4_096), &limits), Some(Limit::SharedGroupsMax));
     groups.leave(&filter(9), 0);
-    assert!(groups.has_room(&filter(4_096)));
+    assert_eq!(groups.limit_for(&filter(4_096), &limits), None);
 }
 
 #[test]

@@ -41,15 +41,8 @@ pub(super) fn broker(broker: Option<Table<'_>>, mut limits: Limits, environment:
     }
     set(&mut limits.queue_qos0, table.bool("queue_qos0"));
     set(&mut limits.sys_interval, table.duration("sys_interval"));
-    if let Some(mut table) = table.table("limits") {
-        set(&mut limits.packet_max, table.size("packet_max"));
-        set(&mut limits.output_max, table.size("output_max"));
-        set(&mut limits.session_queue, table.whole("session_queue"));
-        set(&mut limits.session_queue_bytes, table.size("session_queue_bytes"));
-        set(&mut limits.receive_maximum, table.whole("receive_maximum"));
-        set(&mut limits.connections_max, table.whole("connections_max"));
-        set(&mut limits.connect_timeout, table.duration("connect_timeout"));
-        table.finish();
+    if let Some(table) = table.table("limits") {
+        super::limits::limits(table, &mut limits);
     }
     let _ = table.take("listen");
     table.finish();

@@ -3,6 +3,7 @@
 mod broker;
 mod bus;
 mod device;
+mod limits;
 mod listener;
 mod modbus;
 mod point;

@@ -2,13 +2,15 @@
 //! The reader takes types and defaults from here, mistakes name what stands here, and `docs/configuration.md` shows it.
 
 mod field;
+mod limits;
 mod listener;
 mod site;
 mod upstream;
 
 pub use field::{BUS, DEVICE, FRAME, POINT};
+pub use limits::LIMITS;
 pub use listener::LISTENER;
-pub use site::{ACCESS, BROKER, CLOCK, GATEWAY, LIMITS, ROOT, STORE};
+pub use site::{ACCESS, BROKER, CLOCK, GATEWAY, ROOT, STORE};
 pub use upstream::{AUTH, SECRET, TLS, UPSTREAM};
 
 /// One table of the file.

@@ -2,7 +2,7 @@
 
 use super::Kind::{Bool, Choice, Duration, Name, Number, Path, Size, Table, Tables, Template, Texts, Whole};
 use super::Presence::{Depends, Is, Required};
-use super::{ABSENT, BUS, Choices, DEVICE, LISTENER, Section, UPSTREAM, key};
+use super::{ABSENT, BUS, Choices, DEVICE, LIMITS, LISTENER, Section, UPSTREAM, key};
 
 pub const ROOT: Section = Section {
     title: "the file",
@@ -156,39 +156,4 @@ pub const ACCESS: Section = Section {
     ],
     later: &[],
     aliases: &[("password_file", "users"), ("passwords", "users"), ("passwd", "users"), ("acl_file", "acl"), ("rights", "acl")],
-};
-
-pub const LIMITS: Section = Section {
-    title: "[broker.limits]",
-    keys: &[
-        key(
-            "packet_max",
-            Size("1KiB", "256MiB"),
-            Is("\"2MiB\""),
-            "largest MQTT packet, of clients and to upstreams; the connection of a larger one is closed",
-        ),
-        key(
-            "output_max",
-            Size("64KiB", "1GiB"),
-            Is("\"8MiB\""),
-            "output and queues of all clients together; beyond it QoS 0 is dropped and publishers are slowed",
-        ),
-        key(
-            "session_queue",
-            Whole(1, 1_000_000),
-            Is("1000"),
-            "messages queued for one client; beyond it the oldest is dropped and counted",
-        ),
-        key(
-            "session_queue_bytes",
-            Size("1KiB", "256MiB"),
-            Is("\"1MiB\""),
-            "bytes queued for one client, and in flight to a persistent one; as for `session_queue`",
-        ),
-        key("receive_maximum", Whole(1, 65_535), Is("1024"), "unacknowledged messages in flight, a client and direction"),
-        key("connections_max", Whole(1, 100_000), Is("1000"), "connections; one more is closed at once"),
-        key("connect_timeout", Duration("100ms", "10m"), Is("\"10s\""), "from the connection to its CONNECT packet, handshakes counted"),
-    ],
-    later: &[],
-    aliases: &[("max_packet_size", "packet_max"), ("message_size_limit", "packet_max"), ("max_connections", "connections_max")],
 };

@@ -34,6 +34,12 @@ fn each_mistake_is_told_with_its_place_and_what_to_write_instead() {
 }
 
 #[test]
+fn every_limit_of_the_broker_is_a_key() {
+    let keys: Vec<_> = super::file::LIMITS.keys.iter().map(|key| key.name).collect();
+    assert_eq!(keys, crate::broker::Limit::ALL.map(crate::broker::Limit::name));
+}
+
+#[test]
 fn at_most_32_upstreams_are_taken() {
     let upstreams = |n| {
         (0..n).fold("[gateway]\nid = \"g\"\n".to_owned(), |text, i| format!("{text}[[upstream]]\nname = \"u{i}\"\nurl = \"mqtt://h\"\n"))

@@ -1,0 +1,156 @@
+//! Limits of the broker.
+
+use super::Kind::{Duration, Size, Whole};
+use super::Presence::{Depends, Is, None};
+use super::{Section, key};
+
+pub const LIMITS: Section = Section {
+    title: "[broker.limits]",
+    keys: &[
+        key("connections_max", Whole(1, 100_000), Is("1000"), "connections; one more is closed at once"),
+        key(
+            "connections_per_address",
+            Whole(1, 100_000),
+            Depends("half of `connections_max`, and no limit for this machine itself", "50"),
+            "connections of one IP address, or of one user of this machine by a unix socket; one more is closed at once",
+        ),
+        key(
+            "pending_max",
+            Whole(1, 100_000),
+            Depends("a quarter of `connections_max`", "100"),
+            "connections without a CONNECT packet yet; one more closes the one that has waited longest",
+        ),
+        key(
+            "handshakes_max",
+            Whole(1, 10_000),
+            Is("64"),
+            "TLS handshakes, HTTP upgrades and PROXY headers under way; one more closes the one that has waited longest",
+        ),
+        key(
+            "websocket_header_max",
+            Size("1KiB", "64KiB"),
+            Is("\"8KiB\""),
+            "HTTP request by which a WebSocket begins; the connection of a longer one is closed",
+        ),
+        key("connect_timeout", Duration("100ms", "10m"), Is("\"10s\""), "from the connection to its CONNECT packet, handshakes counted"),
+        key(
+            "keep_alive_max",
+            Duration("1s", "65535s"),
+            Is("\"65535s\""),
+            "longest keep-alive, also for clients that want none; 5.0 is told, 3.x is closed after one and a half times of it in silence",
+        ),
+        key(
+            "packet_max",
+            Size("1KiB", "256MiB"),
+            Is("\"2MiB\""),
+            "largest MQTT packet, of clients and to upstreams; the connection of a larger one is closed",
+        ),
+        key(
+            "unfinished_max",
+            Size("64KiB", "1GiB"),
+            Is("\"16MiB\""),
+            "unfinished packets of all clients together, at least twice `packet_max`; the connection whose packet goes beyond it is closed",
+        ),
+        key("client_id_max", Whole(23, 65_535), Is("1024"), "bytes of a client id; a longer one is refused"),
+        key(
+            "topic_length_max",
+            Whole(64, 65_535),
+            Is("65535"),
+            "bytes of a topic or filter; a longer one is refused, and where the client cannot be told, the connection is closed",
+        ),
+        key("topic_levels_max", Whole(8, 256), Is("128"), "levels of a topic or filter; as for `topic_length_max`"),
+        key(
+            "user_properties_max",
+            Whole(0, 65_535),
+            Is("128"),
+            "user properties of a packet, a will's by themselves; the connection of one with more is closed",
+        ),
+        key(
+            "publish_rate",
+            Whole(0, 1_000_000),
+            Is("0"),
+            "messages that one client may publish in a second; more are read later, none is lost; 0: as many as it can",
+        ),
+        key("receive_maximum", Whole(1, 65_535), Is("1024"), "unacknowledged messages in flight, a client and direction"),
+        key("topic_aliases_max", Whole(0, 65_535), Is("10"), "topic aliases of a client; the connection of one with more is closed"),
+        key(
+            "topic_aliases_bytes",
+            Size("0B", "1GiB"),
+            Is("\"4MiB\""),
+            "topics of all clients' aliases together; the connection of one more is closed, unless its topic is short",
+        ),
+        key("subscriptions_max", Whole(1, 16_384), Is("1024"), "filters of a session; a further one is refused"),
+        key(
+            "subscription_levels_max",
+            Whole(256, 10_000_000),
+            Is("32768"),
+            "levels of all filters together, shared beginnings once, at about 400 bytes each; a filter beyond it is refused",
+        ),
+        key("subscription_bytes", Size("64KiB", "1GiB"), Is("\"8MiB\""), "all filters together; as for `subscription_levels_max`"),
+        key("shared_groups_max", Whole(0, 1_000_000), Is("4096"), "groups of shared subscriptions; a filter of one more is refused"),
+        key("shared_members_max", Whole(1, 4_096), Is("256"), "members of such a group; one more is refused"),
+        key(
+            "sessions_max",
+            Whole(1, 1_000_000),
+            Depends("four times `connections_max`", "500"),
+            "sessions, those of clients that are away included; a further client is refused",
+        ),
+        key(
+            "sessions_per_user",
+            Whole(1, 1_000_000),
+            Depends("half of `sessions_max`", "100"),
+            "sessions of one user with a name; as for `sessions_max`",
+        ),
+        key(
+            "session_expiry_max",
+            Duration("0s", "36500d"),
+            None("\"30d\""),
+            "longest that a session outlives its connection, at 3.x too; 5.0 is told; as long as clients ask for where it is not given",
+        ),
+        key(
+            "session_queue",
+            Whole(1, 1_000_000),
+            Is("1000"),
+            "messages queued for one client; beyond it the oldest is dropped and counted",
+        ),
+        key(
+            "session_queue_bytes",
+            Size("1KiB", "256MiB"),
+            Is("\"1MiB\""),
+            "bytes queued for one client, and in flight to a persistent one; as for `session_queue`",
+        ),
+        key(
+            "output_max",
+            Size("64KiB", "1GiB"),
+            Is("\"8MiB\""),
+            "output and queues of all clients together; beyond it QoS 0 is dropped and publishers are slowed",
+        ),
+        key(
+            "retained_max",
+            Whole(1, 10_000_000),
+            Is("65536"),
+            "retained messages; a further one at QoS 1 or 2 is refused at 5.0, any other goes to who is there and is not kept",
+        ),
+        key("retained_bytes", Size("64KiB", "4GiB"), Is("\"16MiB\""), "all retained messages together; as for `retained_max`"),
+        key(
+            "wills_max",
+            Whole(0, 1_000_000),
+            Depends("`sessions_max`", "500"),
+            "wills, of clients that are there or away; a CONNECT with one more is refused",
+        ),
+        key("wills_bytes", Size("0B", "1GiB"), Is("\"8MiB\""), "all wills together; as for `wills_max`, unless the will is short"),
+    ],
+    later: &[],
+    aliases: &[
+        ("max_packet_size", "packet_max"),
+        ("message_size_limit", "packet_max"),
+        ("max_connections", "connections_max"),
+        ("max_inflight_messages", "receive_maximum"),
+        ("max_queued_messages", "session_queue"),
+        ("max_queued_bytes", "session_queue_bytes"),
+        ("max_keepalive", "keep_alive_max"),
+        ("max_topic_alias", "topic_aliases_max"),
+        ("persistent_client_expiration", "session_expiry_max"),
+        ("websockets_headers_size", "websocket_header_max"),
+    ],
+};
