@@ -8,6 +8,8 @@
 // The checks name the gateway's parts as its own tests do, which replay the corpus, too.
 extern crate self as tidegate;
 
+#[path = "../../src/access/mod.rs"]
+pub mod access;
 #[path = "../../src/broker/mod.rs"]
 pub mod broker;
 #[path = "../../src/clock.rs"]
@@ -26,8 +28,10 @@ pub mod stats;
 #[path = "../../src/transport/mod.rs"]
 pub mod transport;
 
+pub mod acl;
 pub mod apply;
 pub mod codec;
 pub mod proxy;
 pub mod upgrade;
+pub mod users;
 pub mod websocket;

@@ -28,3 +28,9 @@ fn what_stands_around_mqtt_takes_its_corpus() {
     replay("upgrade", tidegate_fuzz::upgrade::check);
     replay("websocket", tidegate_fuzz::websocket::check);
 }
+
+#[test]
+fn the_files_of_rights_take_their_corpus() {
+    replay("acl", tidegate_fuzz::acl::check);
+    replay("users", tidegate_fuzz::users::check);
+}
