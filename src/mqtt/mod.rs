@@ -1,7 +1,8 @@
 //! MQTT's packets as bytes and back, in 3.1 (`MQIsdp`, level 3), 3.1.1 (4) and 5.0 (5). Sans-I/O, no clock, no state beyond one packet.
 //!
-//! Job: cut a stream into packets ([`codec`]), read what a client may send ([`packet`]), write what a server sends ([`encode`]). The version is
-//! known from CONNECT on; 5.0 is a second reading of the same packets, with [`properties`] and [`reason`] codes.
+//! Job: cut a stream into packets ([`codec`]), read what a client may send ([`packet`]), write what a server sends ([`encode`]), and both the other
+//! way round for our own tools ([`client`]). The version is known from CONNECT on; 5.0 is a second reading of the same packets, with
+//! [`properties`] and [`reason`] codes.
 //!
 //! Invariants: nothing is allocated by a claimed length, only by bytes that are there; what a parser returned obeys every rule of the standard
 //! that one packet alone can break (what needs state, such as "CONNECT first", a known topic alias or a free packet id, is the broker's); a
@@ -17,6 +18,7 @@
 //! Failure: an [`Error`] ends the connection [MQTT-4.8.0-1]; it carries the clause that was broken, for the log, and the [`Reason`] that a 5.0
 //! client is told.
 
+pub mod client;
 pub mod codec;
 pub mod encode;
 pub mod packet;

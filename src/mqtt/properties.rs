@@ -389,6 +389,18 @@ pub fn decode(block: &[u8]) -> impl Iterator<Item = Property<'_>> {
     std::iter::from_fn(move || properties.next().ok().flatten())
 }
 
+/// The ids of the properties in a block of any packet; a damaged one ends where it is damaged.
+pub fn ids(block: &[u8]) -> Vec<u8> {
+    let mut reader = Reader::new(block);
+    let mut ids = Vec::new();
+    while let Ok(id) = reader.u8()
+        && Property::read(id, &mut reader).is_ok()
+    {
+        ids.push(id);
+    }
+    ids
+}
+
 /// The user properties of a packet, in order, each as often as it came (3.1.2.11.8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UserProperties<'a> {
