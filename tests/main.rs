@@ -46,5 +46,6 @@ mod sim;
 mod supervision;
 mod systemd;
 mod tidy;
+mod tools_sub_pub;
 mod turns;
 mod upstreams;

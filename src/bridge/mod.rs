@@ -30,6 +30,9 @@ mod state;
 mod task;
 mod tls;
 
+pub use secret::read as read_secret;
+pub use tls::{TlsError, client_config};
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;

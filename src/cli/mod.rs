@@ -2,21 +2,27 @@
 //!
 //! Job: parse the arguments, hand over to one file a command, print an error and its causes once, choose the exit code.
 //!
-//! Exit codes: 0 done; 1 failed, or `status` found something bad; 2 the site's file or the arguments are wrong, or another instance is running.
+//! Exit codes but for `sub` and `pub`, which end as Mosquitto's: 0 done; 1 failed, or `status` found something bad; 2 the site's file or the arguments are wrong, or another instance is running.
 //!
 //! Failure: every command returns a [`Failure`]; nothing else prints errors or ends the process.
 
 mod check;
+mod connection;
 mod demo;
+mod property;
+mod publish;
 mod run;
+mod show;
 mod status;
+mod subscribe;
+mod visible;
 
 use std::error::Error;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 /// Where the site's file is unless the command line says otherwise.
 const CONFIG_PATH: &str = "/etc/tidegate/tidegate.toml";
@@ -36,6 +42,10 @@ enum Command {
     Check(check::Arguments),
     /// Show what the running gateway says of itself; exit code 1 if something is bad
     Status(status::Arguments),
+    /// Subscribe and print messages; the options are those of mosquitto_sub
+    Sub(subscribe::Arguments),
+    /// Publish messages; the options are those of mosquitto_pub
+    Pub(publish::Arguments),
     /// Show the whole gateway at work on simulated devices: nothing to install, nothing left behind
     Demo(demo::Arguments),
 }
@@ -45,25 +55,29 @@ enum Command {
 pub struct Failure {
     code: u8,
     error: Box<dyn Error>,
+    /// Only the exit code says it.
+    quiet: bool,
 }
 
 impl Failure {
     /// Something failed: exit code 1.
     pub fn new(error: impl Into<Box<dyn Error>>) -> Self {
-        Self { code: 1, error: error.into() }
+        Self { code: 1, error: error.into(), quiet: false }
     }
 
     /// The site's file or the arguments are wrong, or another instance holds the store: exit code 2. Starting again does not help.
     pub fn wrong(error: impl Into<Box<dyn Error>>) -> Self {
-        Self { code: 2, error: error.into() }
+        Self { code: 2, error: error.into(), quiet: false }
     }
 }
 
 /// The whole program.
 pub fn main() -> ExitCode {
     abort_on_panic();
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
+    let matches = Arguments::command().try_get_matches();
+    let parsed = matches.and_then(|matches| Ok((Arguments::from_arg_matches(&matches)?, properties(&matches))));
+    let (arguments, properties) = match parsed {
+        Ok(parsed) => parsed,
         Err(help) => {
             // Help and version come this way, too, with exit code 0. A closed standard output is no reason to fail.
             let _ = help.print();
@@ -74,12 +88,27 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Status(arguments) => status::status(&arguments),
+        Command::Sub(arguments) => subscribe::subscribe(&arguments, &properties),
+        Command::Pub(arguments) => publish::publish(&arguments, &properties),
         Command::Demo(arguments) => demo::demo(&arguments),
     };
     done.unwrap_or_else(|failure| {
-        complain(&chain(failure.error.as_ref()));
+        if !failure.quiet {
+            complain(&chain(failure.error.as_ref()));
+        }
         ExitCode::from(failure.code)
     })
+}
+
+/// The words of each `-D`, which have no number that is always the same.
+fn properties(matches: &ArgMatches) -> Vec<Vec<String>> {
+    let occurrences = matches.subcommand().and_then(|(_, matches)| matches.try_get_occurrences::<String>("property").ok().flatten());
+    occurrences.into_iter().flatten().map(|words| words.cloned().collect()).collect()
+}
+
+/// For a command that waits for several things.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::new)
 }
 
 /// Writes a command's answer to standard output. A reader that has read enough (`| head -1`) is no failure; a full disk is.
@@ -119,8 +148,6 @@ fn chain(error: &dyn Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
