@@ -32,6 +32,7 @@ mod install;
 mod journal;
 mod kill;
 mod kill_sessions;
+mod limits_reached;
 mod lines;
 mod main_job;
 mod modbus_port;

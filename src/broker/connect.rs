@@ -227,7 +227,8 @@ impl Broker {
             self.reached(Limit::SessionExpiryMax, Who::Conn(id));
         }
         // One of 3.x has no way to be told: that is said once it was silent for too long.
-        if connect.version.is_5() && self.limits.keep_alive(connect) != connect.keep_alive {
+        let ceiling = self.limits.keep_alive_max < u16::MAX;
+        if ceiling && connect.version.is_5() && self.limits.keep_alive(connect) != connect.keep_alive {
             self.reached(Limit::KeepAliveMax, Who::Conn(id));
         }
     }

@@ -212,6 +212,13 @@ impl Gateway<'_> {
         self.child.id()
     }
 
+    /// What it has in memory now.
+    pub fn rss_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("procfs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
     pub fn wait_ready(&mut self) {
         let (notify, child) = (&self.notify, &mut self.child);
         wait_for("READY=1 of the gateway", READY_WITHIN, || {

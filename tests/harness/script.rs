@@ -80,6 +80,11 @@ pub fn check_at(port: u16, rows: &[Row]) {
     assert!(failures.is_empty(), "{} of {} rows\n{}", failures.len(), rows.len(), failures.join("\n"));
 }
 
+/// One conversation, in which `~` is `tag`; what went otherwise.
+pub fn hold(port: u16, tag: &str, script: &str) -> Result<(), String> {
+    Conversation::new(port, tag.to_owned()).hold(script)
+}
+
 fn peer_is_mosquitto() -> bool {
     std::env::var("PEER").is_ok_and(|peer| peer == "mosquitto")
 }
