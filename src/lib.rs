@@ -18,5 +18,7 @@ pub mod mqtt;
 pub mod normalize;
 pub mod ops;
 pub mod outbox;
+pub mod pem;
 pub mod stats;
 pub mod transport;
+pub mod unix_socket;

@@ -18,7 +18,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 /// `main.rs` and `lib.rs` stand above all.
 const LAYERS: &[&[&str]] = &[
     &["model"],
-    &["clock", "stats", "faults"],
+    &["clock", "stats", "faults", "pem", "unix_socket"],
     &["modbus", "frame", "mqtt", "transport"],
     &["normalize", "rules", "access"],
     &["bus", "broker", "outbox", "bridge"],
@@ -62,6 +62,8 @@ const HOMES: &[Home] = &[
             "src/bridge/mqtt/v311.rs",
             "src/bridge/mqtt/v5.rs",
             "src/broker/io/listener.rs",
+            "src/broker/io/doors.rs",
+            "src/broker/io/pipe.rs",
             "src/broker/io/socket.rs",
             "src/client/stream.rs",
             "src/demo/port.rs",
@@ -69,6 +71,7 @@ const HOMES: &[Home] = &[
             "src/ops/control.rs",
             "src/ops/log.rs",
             "src/ops/systemd.rs",
+            "src/unix_socket.rs",
         ],
     },
     Home {
@@ -97,6 +100,7 @@ const HOMES: &[Home] = &[
             "src/outbox/store/mod.rs",
             "src/outbox/store/survey.rs",
             "src/outbox/system.rs",
+            "src/unix_socket.rs",
         ],
     },
 ];

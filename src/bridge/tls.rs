@@ -1,25 +1,17 @@
 //! The TLS of `mqtts://`: rustls with ring, named explicitly, so that no process-wide default decides.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::Tls;
+use crate::pem;
 
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    #[error("cannot read {}: {source}", path.display())]
-    Read { path: PathBuf, source: io::Error },
-    #[error("{} is no PEM file: {source}", path.display())]
-    Pem { path: PathBuf, source: pem::Error },
-    #[error("{} holds no certificate in PEM form", path.display())]
-    NoCertificate { path: PathBuf },
-    #[error("{} holds no private key in PEM form", path.display())]
-    NoKey { path: PathBuf },
+    #[error(transparent)]
+    File(#[from] pem::Error),
     #[error("{} holds a certificate that cannot be used: {source}", path.display())]
     BadCertificate { path: PathBuf, source: rustls::Error },
     #[error("the client certificate {} and the key {} cannot be used together: {source}", cert.display(), key.display())]
@@ -41,7 +33,7 @@ pub fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
     let config = match &tls.identity {
         None => builder.with_no_client_auth(),
         Some((cert, key)) => builder
-            .with_client_auth_cert(certificates(cert)?, private_key(key)?)
+            .with_client_auth_cert(pem::certificates(cert)?, pem::private_key(key)?)
             .map_err(|source| TlsError::Identity { cert: cert.clone(), key: key.clone(), source })?,
     };
     Ok(Arc::new(config))
@@ -50,7 +42,7 @@ pub fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
 fn roots(ca: Option<&Path>) -> Result<RootCertStore, TlsError> {
     let mut store = RootCertStore::empty();
     if let Some(path) = ca {
-        for certificate in certificates(path)? {
+        for certificate in pem::certificates(path)? {
             store.add(certificate).map_err(|source| TlsError::BadCertificate { path: path.to_owned(), source })?;
         }
         return Ok(store);
@@ -63,29 +55,6 @@ fn roots(ca: Option<&Path>) -> Result<RootCertStore, TlsError> {
         return Err(TlsError::NoSystemRoots(causes.join("; ")));
     }
     Ok(store)
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let all: Vec<_> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(|e| pem_error(path, e))?;
-    if all.is_empty() {
-        return Err(TlsError::NoCertificate { path: path.to_owned() });
-    }
-    Ok(all)
-}
-
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_file(path).map_err(|e| match e {
-        pem::Error::NoItemsFound => TlsError::NoKey { path: path.to_owned() },
-        e => pem_error(path, e),
-    })
-}
-
-fn pem_error(path: &Path, error: pem::Error) -> TlsError {
-    let path = path.to_owned();
-    match error {
-        pem::Error::Io(source) => TlsError::Read { path, source },
-        source => TlsError::Pem { path, source },
-    }
 }
 
 #[cfg(test)]

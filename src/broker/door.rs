@@ -113,8 +113,8 @@ pub struct Clients {
 /// A WebSocket listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Web {
-    /// Begins with `/`.
-    pub path: String,
+    /// Begins with `/`. `None`: any.
+    pub path: Option<String>,
     /// Origins whose pages may connect, as browsers write them. Empty: only clients that are no browser.
     pub origins: Vec<String>,
     /// Names by which clients may call this machine, beside its addresses and `localhost`.
@@ -149,6 +149,15 @@ impl std::str::FromStr for Network {
         let prefix = prefix.map_or(Ok(bits), |prefix| prefix.parse().map_err(drop))?;
         (prefix <= bits).then_some(Self { address, prefix }).ok_or(())
     }
+}
+
+/// A listener that listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bound {
+    /// As the site's file would say it, with the port that it got.
+    pub url: String,
+    /// `None`: a unix socket.
+    pub address: Option<SocketAddr>,
 }
 
 /// Somebody stands at a door.

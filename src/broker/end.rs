@@ -40,6 +40,11 @@ pub(super) enum End {
     /// Others wait, too, and fewer of their address.
     #[error("no CONNECT, and too many others wait")]
     Crowded,
+    /// Its authority is no longer believed, or has revoked it.
+    #[error("the client's certificate is no longer accepted")]
+    Revoked,
+    #[error("it broke the rules of TLS or WebSocket")]
+    Garbled,
     #[error("no CONNECT in time")]
     ConnectTimeout,
     #[error("nothing heard for 1.5 times the keep-alive")]
@@ -56,12 +61,12 @@ impl End {
     /// What a client of 5.0 is told in DISCONNECT before we close; `None`: it ended the connection itself, or it is broken.
     pub(super) const fn reason(self) -> Option<Reason> {
         match self {
-            Self::Disconnect | Self::WithWill(_) | Self::Eof | Self::Broken => None,
+            Self::Disconnect | Self::WithWill(_) | Self::Eof | Self::Broken | Self::Garbled => None,
             Self::Packet(error) => Some(error.reason()),
             Self::Limit(Limit::TopicLengthMax | Limit::TopicLevelsMax) => Some(Reason::TopicNameInvalid),
             Self::Unfinished | Self::NoSession | Self::Limit(_) | Self::Crowded | Self::Refused(_) => Some(Reason::QuotaExceeded),
             Self::LongId => Some(Reason::ClientIdNotValid),
-            Self::Will | Self::NotAuthorized => Some(Reason::NotAuthorized),
+            Self::Will | Self::NotAuthorized | Self::Revoked => Some(Reason::NotAuthorized),
             Self::SmallPackets => Some(Reason::PacketTooLarge),
             Self::ReceiveMaximum => Some(Reason::ReceiveMaximumExceeded),
             Self::Alias => Some(Reason::TopicAliasInvalid),
@@ -102,6 +107,7 @@ impl End {
                 | Self::WithWill(_)
                 | Self::Eof
                 | Self::Broken
+                | Self::Garbled
                 | Self::Crowded
                 | Self::ConnectTimeout
                 | Self::KeepAlive
@@ -112,7 +118,7 @@ impl End {
 
     /// Whether the peer broke the protocol.
     pub(super) const fn is_protocol_error(self) -> bool {
-        matches!(self, Self::Packet(_) | Self::LongId | Self::ReceiveMaximum | Self::Alias)
+        matches!(self, Self::Garbled | Self::Packet(_) | Self::LongId | Self::ReceiveMaximum | Self::Alias)
     }
 }
 

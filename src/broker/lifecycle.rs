@@ -49,6 +49,18 @@ impl Broker {
         Some(id)
     }
 
+    /// It was accepted then, elsewhere: its time for CONNECT runs since.
+    pub(super) fn opened_at(&mut self, id: ConnId, since: Mono) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.opened = since;
+        }
+    }
+
+    /// Index of the listener by which it came.
+    pub(super) fn listener_of(&self, id: ConnId) -> Option<u16> {
+        self.conns.get(id).map(|conn| conn.listener)
+    }
+
     /// The connection's end has come from outside: its socket says so.
     pub(super) fn lost(&mut self, id: ConnId, end: End, now: Now) {
         self.now = now;

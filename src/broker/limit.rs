@@ -15,7 +15,7 @@ use super::door::Peer;
 use super::id::{ConnId, SessionIndex};
 use super::limits::Limits;
 use super::state::Broker;
-use crate::model::Mono;
+use crate::model::{Mono, Now};
 
 /// Between two lines about the same client and limit.
 const AGAIN: Duration = Duration::from_secs(60);
@@ -208,6 +208,15 @@ impl Reached {
 }
 
 impl Broker {
+    /// A limit that is kept elsewhere was reached so often.
+    pub(super) fn reached_outside(&mut self, limit: Limit, peer: Peer, times: u64, now: Now) {
+        self.now = now;
+        if let Some(count) = self.reached.counts.get_mut(limit as usize) {
+            *count += times.saturating_sub(1);
+        }
+        self.reached(limit, Who::Peer(peer));
+    }
+
     /// Counts it, and says it unless it was said of this client less than a minute ago. `name` is that of the client or `?`.
     pub(super) fn reached(&mut self, limit: Limit, who: Who) {
         let count = self.reached.counts.get_mut(limit as usize).map_or(0, |count| {

@@ -65,7 +65,6 @@ mod sys;
 mod tests;
 mod will;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,7 +75,9 @@ use crate::access::Policy;
 use crate::model::status::BrokerStatus;
 use crate::model::{Message, OutboxToBroker, Phase, Query, ToOutbox, TopicFilter};
 use crate::stats::Heartbeat;
-pub use door::{Arrival, At, Clients, Listener, Network, Origin, Peer, Tls, Web};
+pub use door::{Arrival, At, Bound, Clients, Listener, Network, Origin, Peer, Tls, Web};
+pub use io::doors::{DoorError, Doors, DoorsLink, DoorsThread, Renewal, open as doors};
+pub use io::tls::TlsError;
 pub use limit::Limit;
 pub use limits::Limits;
 
@@ -106,8 +107,10 @@ pub struct Links {
     /// Ends at [`Phase::StopBroker`], once what was accepted is secured and acknowledged, or `drain` has passed.
     pub phase: watch::Receiver<Phase>,
     pub heartbeat: Heartbeat,
-    /// Told once: the addresses that listen, in the order of the options (port 0 resolved).
-    pub bound: oneshot::Sender<Vec<SocketAddr>>,
+    /// Told once: what listens, in the order of the options (port 0 resolved).
+    pub bound: oneshot::Sender<Vec<Bound>>,
+    /// Where listeners need one ([`doors`]): its thread shakes hands for this one.
+    pub doors: Option<DoorsLink>,
     /// Longest time from [`Phase::StopBroker`] to the end.
     pub drain: Duration,
 }
@@ -116,6 +119,10 @@ pub struct Links {
 pub enum Error {
     #[error("cannot listen on {at}")]
     Listen { at: At, source: std::io::Error },
+    #[error("a listener needs the doors' thread, and there is none")]
+    NoDoors,
+    #[error(transparent)]
+    Door(#[from] DoorError),
     #[error("the broker's task ended by itself")]
     Ended(#[source] tokio::task::JoinError),
 }

@@ -1,12 +1,12 @@
 //! Makes the channels and starts the parts.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::runtime::LocalRuntime;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{DRAIN_DEADLINE, Error};
+use crate::broker::Bound;
 use crate::clock;
 use crate::config::Site;
 use crate::model::status::BrokerStatus;
@@ -40,7 +40,9 @@ pub(super) struct Parts {
     /// Names of the parts that still run.
     pub running: Vec<String>,
     ended: mpsc::Receiver<Ended>,
-    bound: oneshot::Receiver<Vec<SocketAddr>>,
+    bound: oneshot::Receiver<Vec<Bound>>,
+    /// Certificates that can be read anew, where a listener has some.
+    pub doors: Option<broker::Doors>,
 }
 
 impl Parts {
@@ -57,7 +59,7 @@ impl Parts {
     }
 
     /// Waits until the broker listens, or a part has ended before.
-    pub async fn bound(&mut self) -> Result<Vec<SocketAddr>, Error> {
+    pub async fn bound(&mut self) -> Result<Vec<Bound>, Error> {
         let mut bound = std::mem::replace(&mut self.bound, oneshot::channel().1);
         tokio::select! {
             biased;
@@ -71,7 +73,7 @@ impl Parts {
 pub(super) fn start(site: Site, beat: Duration, counted: Option<oneshot::Sender<BrokerStatus>>) -> Result<Parts, Error> {
     let claim = outbox::claim(&site.outbox.path)?;
     let (phase, _) = watch::channel(Phase::Running);
-    let parts_max = site.buses.len() + site.upstreams.len() + 2;
+    let parts_max = site.buses.len() + site.upstreams.len() + 3;
     let (report, ended) = mpsc::channel(parts_max);
     let mut starter = Starter { phase, report, beat, heartbeats: Vec::new(), running: Vec::new() };
 
@@ -80,6 +82,13 @@ pub(super) fn start(site: Site, beat: Duration, counted: Option<oneshot::Sender<
     let (to_broker, from_outbox) = mpsc::channel::<OutboxToBroker>(NOTICES_MAX);
     let (to_outbox_from_bridge, from_bridge) = mpsc::channel::<BridgeToOutbox>(BRIDGE_MAX);
     let (bound_tx, bound) = oneshot::channel();
+    let (doors, doors_thread, doors_link) = match broker::doors(&site.broker.listeners, &site.broker.limits) {
+        None => (None, None, None),
+        Some((doors, thread, link)) => (Some(doors), Some(thread), Some(link)),
+    };
+    if let Some(thread) = doors_thread {
+        starter.doors(thread)?;
+    }
     let (broker_query, query) = mpsc::channel(QUERIES_MAX);
     let broker_links = broker::Links {
         inject: readings,
@@ -89,6 +98,7 @@ pub(super) fn start(site: Site, beat: Duration, counted: Option<oneshot::Sender<
         phase: starter.phase.subscribe(),
         heartbeat: starter.heartbeat("broker"),
         bound: bound_tx,
+        doors: doors_link,
         // The bridge and the outbox need the rest.
         drain: DRAIN_DEADLINE / 2,
     };
@@ -113,7 +123,7 @@ pub(super) fn start(site: Site, beat: Duration, counted: Option<oneshot::Sender<
         outbox: outbox_query,
         upstreams: upstream_queries,
     };
-    Ok(Parts { sources, heartbeats: starter.heartbeats, phase: starter.phase, running: starter.running, ended, bound })
+    Ok(Parts { sources, heartbeats: starter.heartbeats, phase: starter.phase, running: starter.running, ended, bound, doors })
 }
 
 struct Starter {
@@ -184,6 +194,11 @@ impl Starter {
             }
             Ok(())
         })
+    }
+
+    fn doors(&mut self, doors: broker::DoorsThread) -> Result<(), Error> {
+        let (phase, heartbeat) = (self.phase.subscribe(), self.heartbeat("doors"));
+        self.thread("doors", plain_runtime, move || async move { Ok(doors.run(phase, heartbeat).await?) })
     }
 
     fn bus(&mut self, options: bus::Options, to_broker: mpsc::Sender<Message>) -> Result<(String, BusQuery), Error> {

@@ -6,8 +6,13 @@ use crate::clock;
 use crate::model::{Mono, Phase};
 
 /// What each phase ends: the parts whose name begins so.
-const PHASES: [(Phase, &str); 4] =
-    [(Phase::StopBuses, "bus:"), (Phase::StopBroker, "broker"), (Phase::StopBridge, "bridge:"), (Phase::StopOutbox, "outbox")];
+const PHASES: [(Phase, &str); 5] = [
+    (Phase::StopBuses, "bus:"),
+    (Phase::StopBroker, "doors"),
+    (Phase::StopBroker, "broker"),
+    (Phase::StopBridge, "bridge:"),
+    (Phase::StopOutbox, "outbox"),
+];
 
 /// Takes the parts through the phases. A part that does not end in its share of the time is left behind, so that those after it still can.
 ///

@@ -9,14 +9,15 @@
 
 mod build;
 mod drain;
+mod reload;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
+use crate::broker::Bound;
 use crate::clock;
 use crate::config::Site;
 use crate::model::status::BrokerStatus;
@@ -53,7 +54,7 @@ pub struct Setup {
 /// A gateway that is up.
 #[derive(Debug)]
 pub struct Running {
-    pub listeners: Vec<SocketAddr>,
+    pub listeners: Vec<Bound>,
     pub sources: Sources,
 }
 
@@ -96,10 +97,13 @@ pub fn run(site: Site, setup: Setup) -> Result<(), Error> {
 async fn supervise(site: Site, setup: Setup) -> Result<(), Error> {
     let watchdog_period = systemd::watchdog_period();
     let signals = Signals::new().map_err(Error::Runtime)?;
+    // From here on SIGHUP does not end the process.
+    let hangup = signal(SignalKind::hangup()).map_err(Error::Runtime)?;
     let mut parts = build::start(site, systemd::beat_interval(watchdog_period), setup.counted)?;
     let cause = async {
         let listeners = parts.bound().await?;
         announce(&parts, &listeners);
+        tokio::task::spawn_local(reload::run(hangup, parts.doors.take()));
         if let Some(path) = setup.socket {
             serve_control(&path, &parts);
         }
@@ -131,8 +135,8 @@ fn unexpected(ended: Ended) -> Error {
     }
 }
 
-fn announce(parts: &Parts, listeners: &[SocketAddr]) {
-    let listen = listeners.iter().map(|a| format!("tcp://{a}")).collect::<Vec<_>>().join(" ");
+fn announce(parts: &Parts, listeners: &[Bound]) {
+    let listen = listeners.iter().map(|bound| bound.url.as_str()).collect::<Vec<_>>().join(" ");
     tracing::info!(gateway = %parts.sources.gateway, listen, "ready");
     systemd::ready(&format!("listening on {listen}"));
 }

@@ -52,7 +52,7 @@ impl Gateway {
         let Ok(running) = running.await else {
             return Err(joined(thread).err().unwrap_or(Error::Silent("the gateway")));
         };
-        let port = running.listeners.first().map(std::net::SocketAddr::port).unwrap_or_default();
+        let port = running.listeners.first().and_then(|bound| bound.address).map(|address| address.port()).unwrap_or_default();
         Ok(Self { port, rows, sources: running.sources, stop, counted, alive, thread: Some(thread) })
     }
 

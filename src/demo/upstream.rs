@@ -47,7 +47,17 @@ impl Upstream {
         let listener = Listener::plain("upstream".into(), broker::At::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))), false);
         let options = Options { listeners: vec![listener], ..Options::default() };
         let heartbeat = Heartbeat::new("upstream", PATIENCE);
-        let links = Links { inject: injected, to_outbox, from_outbox, query: queries, phase: phases, heartbeat, bound, drain: PATIENCE };
+        let links = Links {
+            inject: injected,
+            to_outbox,
+            from_outbox,
+            query: queries,
+            phase: phases,
+            heartbeat,
+            bound,
+            doors: None,
+            drain: PATIENCE,
+        };
         let thread = std::thread::Builder::new().name("demo:upstream".to_owned()).spawn(move || {
             let runtime = broker::runtime().map_err(Error::Runtime)?;
             let run = async move {
@@ -59,8 +69,8 @@ impl Upstream {
         let thread = thread.map_err(Error::Runtime)?;
         let nowhere = Nowhere { _inject: inject };
         match clock::before(clock::mono() + PATIENCE, listening).await {
-            Some(Ok(addresses)) => {
-                let port = addresses.first().ok_or(Error::Silent("the upstream"))?.port();
+            Some(Ok(bound)) => {
+                let port = bound.first().and_then(|bound| bound.address).ok_or(Error::Silent("the upstream"))?.port();
                 Ok(Self { port, query, phase, thread, _nowhere: nowhere })
             }
             // It has ended before it listened.

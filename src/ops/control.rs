@@ -3,7 +3,6 @@
 //! Requests: `status` → [`Status`]. Anything else → `{"error":"…"}`. One request a connection; the folder's and the socket's modes say who may ask.
 
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,8 +10,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::sources::Sources;
-use crate::clock;
 use crate::model::status::Status;
+use crate::{clock, unix_socket};
 
 /// Longest time that an answer may take, at both ends.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
@@ -54,20 +53,7 @@ impl Server {
     /// The folder or the socket cannot be made, another process listens on it, or something else is there.
     pub fn bind(path: &Path) -> Result<Self, Error> {
         let fail = |source| Error::Bind { path: path.to_owned(), source };
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(fail)?;
-        }
-        if std::os::unix::net::UnixStream::connect(path).is_ok() {
-            return Err(fail(io::Error::new(io::ErrorKind::AddrInUse, "another process listens on it")));
-        }
-        match std::fs::symlink_metadata(path) {
-            Ok(there) if there.file_type().is_socket() => std::fs::remove_file(path).map_err(fail)?,
-            Ok(_) => return Err(fail(io::Error::new(io::ErrorKind::AlreadyExists, "what is there is no socket"))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(fail(error)),
-        }
-        let listener = UnixListener::bind(path).map_err(fail)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(fail)?;
+        let listener = unix_socket::bind(path).and_then(UnixListener::from_std).map_err(fail)?;
         Ok(Self { listener, path: path.to_owned() })
     }
 

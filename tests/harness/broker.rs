@@ -68,6 +68,7 @@ impl LocalBroker {
             phase: phases,
             heartbeat,
             bound,
+            doors: None,
             drain: DRAIN,
         };
         let run = move || {
@@ -80,7 +81,7 @@ impl LocalBroker {
             let _ = said.send(told.blocking_recv());
         });
         let bound = hear.recv_timeout(START_WITHIN).ok().and_then(Result::ok).expect("the broker listens");
-        let ports = bound.iter().map(SocketAddr::port).collect();
+        let ports = bound.iter().filter_map(|bound| bound.address).map(|address| address.port()).collect();
         Self { ports, inject, to_outbox, from_outbox, query, phase, thread: Some(thread) }
     }
 

@@ -65,7 +65,7 @@ impl Future for Connection {
         let this = self.get_mut();
         let ended = this.advance(cx);
         if ended.is_ready() {
-            this.finish();
+            this.finish(cx);
         }
         ended
     }
@@ -76,8 +76,9 @@ impl Connection {
         Self { id, shell, left: Vec::new(), done: 0, counted: 0, again: false, eof: false, settled: false, dropped: 0 }
     }
 
-    fn finish(&mut self) {
+    fn finish(&mut self, cx: &mut Context<'_>) {
         self.note_settled();
+        self.shell.with_socket(self.id, |socket| socket.say_farewell(cx));
         self.shell.count_unfinished(self.counted, 0);
         self.shell.remove(self.id);
         self.shell.settle();
@@ -144,7 +145,7 @@ impl Connection {
         let mut read = ReadBuf::new(&mut buffer);
         let got = self.shell.with_socket(self.id, |socket| {
             socket.shut_down(cx);
-            socket.poll_read(cx, &mut read)
+            socket.poll_discard(cx, &mut read)
         });
         match got {
             Some(Poll::Pending) => return Poll::Pending,
@@ -225,6 +226,10 @@ impl Connection {
             // Without a socket there is nothing to wait for.
             None | Some(Poll::Pending) => return Read::Nothing,
             Some(Poll::Ready(Err(e))) if e.kind() == ErrorKind::Interrupted => return Read::Some(Turn::Hungry),
+            Some(Poll::Ready(Err(e))) if e.kind() == ErrorKind::InvalidData => {
+                tracing::debug!(id = ?self.id, error = %e, "a connection is garbled");
+                return Read::All(self.end(End::Garbled));
+            }
             Some(Poll::Ready(Err(_))) => return Read::All(self.end(End::Broken)),
             Some(Poll::Ready(Ok(()))) => {}
         }

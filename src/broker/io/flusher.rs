@@ -47,6 +47,8 @@ pub(in crate::broker) async fn run(shell: Rc<Shell>) {
 /// What became of one write.
 enum Wrote {
     Bytes(usize),
+    /// Taken, and the connection's own task has to see it out.
+    Part(usize),
     Blocked,
     Broken,
 }
@@ -63,8 +65,10 @@ pub(in crate::broker) fn flush(shell: &Shell, id: ConnId) -> usize {
                 // Its own task writes all of it, once it may.
                 return Wrote::Bytes(0);
             }
-            match socket.write(slices.get(..count).unwrap_or_default()) {
+            match socket.write(slices.get_mut(..count).unwrap_or_default()) {
                 Ok(0) => Wrote::Broken,
+                // Not all of it is out.
+                Ok(n) if socket.blocked => Wrote::Part(n),
                 Ok(n) => Wrote::Bytes(n),
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {
                     socket.blocked = true;
@@ -78,6 +82,11 @@ pub(in crate::broker) fn flush(shell: &Shell, id: ConnId) -> usize {
         Some(Wrote::Bytes(0)) | None => {}
         Some(Wrote::Bytes(n)) => {
             shell.broker.borrow_mut().written(id, n, clock::now());
+            return n;
+        }
+        Some(Wrote::Part(n)) => {
+            shell.broker.borrow_mut().written(id, n, clock::now());
+            shell.wake(id);
             return n;
         }
         Some(Wrote::Blocked) => {

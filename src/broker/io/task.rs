@@ -10,6 +10,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use super::super::end::End;
 use super::super::state::Broker;
 use super::super::{Error, Links, Options};
+use super::doors::DoorsLink;
 use super::shell::Shell;
 use super::{flusher, listener};
 use crate::clock;
@@ -27,18 +28,43 @@ const BATCH: usize = 256;
 const READINGS_MEASURED: usize = 16;
 
 pub(in crate::broker) async fn run(options: Options, mut links: Links) -> Result<BrokerStatus, Error> {
-    let bound = listener::bind(&options.listeners).await?;
-    let addresses: Vec<_> = bound.iter().filter_map(|socket| socket.local_addr().ok()).collect();
+    let doors = match links.doors.take() {
+        None => None,
+        Some(DoorsLink { ready, sockets, news }) => {
+            if ready.await.is_err() {
+                // Why they cannot open is for them to say.
+                wait_for_stop(&mut links).await;
+                return Ok(Broker::new(options, 0).status());
+            }
+            Some((sockets, news))
+        }
+    };
+    let (sockets, bound): (Vec<_>, Vec<_>) = listener::bind(&options.listeners)?.into_iter().unzip();
+    let listeners = options.listeners.clone();
     let mut broker = Broker::new(options, getrandom::u64().unwrap_or_default());
-    broker.counters.listeners = addresses.iter().map(|a| format!("tcp://{a}")).collect();
+    broker.counters.listeners = bound.iter().map(|bound| bound.url.clone()).collect();
     let shell = Rc::new(Shell::new(broker));
     let mut tasks = vec![spawn_local(flusher::run(Rc::clone(&shell)))];
-    for (index, socket) in (0..).zip(bound) {
-        tasks.push(spawn_local(listener::run(socket, index, Rc::clone(&shell))));
+    let mut apart = Vec::new();
+    for ((index, socket), listener) in (0..).zip(sockets).zip(&listeners) {
+        if listener.has_threshold() {
+            apart.push((index, listener::pack(socket).map_err(|source| Error::Listen { at: listener.at.clone(), source })?));
+        } else {
+            tasks.push(spawn_local(listener::run(socket, index, Rc::clone(&shell))));
+        }
+    }
+    match doors {
+        Some((sockets, news)) => {
+            // If its thread has ended the process is about to.
+            let _ = sockets.send(apart);
+            tasks.push(spawn_local(listener::receive(news, Rc::clone(&shell))));
+        }
+        None if apart.is_empty() => {}
+        None => return Err(Error::NoDoors),
     }
     // A receiver that is gone does not want to know.
     let (told, _) = tokio::sync::oneshot::channel();
-    let _ = std::mem::replace(&mut links.bound, told).send(addresses);
+    let _ = std::mem::replace(&mut links.bound, told).send(bound);
     let mut turn = Turns {
         next_sweep: clock::mono() + SWEEP,
         readings: VecDeque::new(),
@@ -57,6 +83,18 @@ pub(in crate::broker) async fn run(options: Options, mut links: Links) -> Result
         shell.broker.borrow().status()
     });
     main.await.map_err(Error::Ended)
+}
+
+/// The doors could not open: the process is about to stop.
+async fn wait_for_stop(links: &mut Links) {
+    while !is_stopping(links) {
+        links.heartbeat.beat();
+        let every = clock::mono() + links.heartbeat.every();
+        tokio::select! {
+            _ = links.phase.changed() => {}
+            () = clock::sleep_until(every) => {}
+        }
+    }
 }
 
 /// What the loop keeps from one turn to the next.

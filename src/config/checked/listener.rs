@@ -14,9 +14,6 @@ use crate::broker::{At, Clients, Listener, Network, Tls, Web};
 /// Most listeners: an index of them is 16 bits wide, and each has tasks of its own.
 const LISTENERS_MAX: usize = 64;
 
-/// Where a WebSocket is opened, as clients are wont to.
-const WEB_PATH: &str = "/mqtt";
-
 const EXPECTED: &str = "tcp://, an IP address of this machine, and a port: \"tcp://127.0.0.1:1883\"";
 
 /// What the rest of the file says that listeners hang on.
@@ -268,7 +265,7 @@ fn web(table: &mut Table<'_>, place: &Place) -> Option<Web> {
             hosts.push(host.value);
         }
     }
-    Some(Web { path: place.path.clone().unwrap_or_else(|| WEB_PATH.to_owned()), origins, hosts })
+    Some(Web { path: place.path.clone(), origins, hosts })
 }
 
 /// What a unix socket alone has, and what an IPv6 address alone has.
