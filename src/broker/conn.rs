@@ -13,6 +13,7 @@ use super::flow::{Pace, SLOW_AT, Slow};
 use super::id::{ConnId, SessionIndex};
 use super::output::{Budget, Out};
 use super::owed::Owed;
+use crate::access::users::User;
 use crate::model::{Mono, StoredWill, Subscription, Topic, TopicFilter, UpstreamSet};
 use crate::mqtt::encode::ConnackProperties;
 use crate::mqtt::packet::Publish;
@@ -38,6 +39,8 @@ pub(super) enum Hold {
     Unread,
     /// What the id with this counter stands for is not committed.
     Commit(u64),
+    /// Its password is not held against its hash yet.
+    Password,
 }
 
 /// Retained messages that a new subscription is still to get.
@@ -99,9 +102,10 @@ pub(super) struct Conn {
     pub(super) peer: Peer,
     /// Index of the listener by which it came.
     pub(super) listener: u16,
-    /// Who it is, as far as the door knows it.
-    #[expect(dead_code, reason = "no door knows anybody yet")]
-    pub(super) known: Option<Arc<str>>,
+    /// Who it is: what the door says, or what it has proven. `None`: nobody, or not known yet.
+    pub(super) user: Option<Arc<str>>,
+    /// By what line of the users file it has proven that.
+    pub(super) login: Option<Arc<User>>,
     pub(super) restricted: bool,
     pub(super) opened: Mono,
     pub(super) seen: Mono,
@@ -275,7 +279,8 @@ impl Conns {
         let conn = Conn {
             peer: arrival.peer,
             listener: arrival.listener,
-            known: arrival.user,
+            user: arrival.user,
+            login: None,
             restricted,
             opened: now,
             seen: now,

@@ -50,19 +50,29 @@ impl Broker {
             // Whether there is a session is not known yet.
             return Ok(Step::Hold(Hold::NotStarted));
         }
-        if let Err(end) = self.check_connect(id, &connect) {
-            return Err(self.refuse(id, connect.version, Refusal::for_reason_of(end)));
+        if connect.properties.authentication.is_none() {
+            return match self.identify(id, &connect) {
+                Ok(Step::Done) => self.admit_client(id, &connect),
+                Ok(wait) => Ok(wait),
+                Err(end) => {
+                    self.note_failed_login(id, connect.user.unwrap_or_default(), end);
+                    Err(self.refuse_for(id, connect.version, end))
+                }
+            };
         }
         match self.begin_authentication(id, &connect, frame) {
             Ok(true) => self.admit_client(id, &connect),
             Ok(false) => Ok(Step::Done),
-            Err(end @ End::Method) => Err(self.refuse(id, connect.version, Refusal::for_reason_of(end))),
+            Err(end @ End::Method) => Err(self.refuse_for(id, connect.version, end)),
             Err(end) => Err(end),
         }
     }
 
-    /// Whoever it is, it may come in.
+    /// Who it is is known, and it may come in.
     pub(super) fn admit_client(&mut self, id: ConnId, connect: &Connect<'_>) -> Result<Step, End> {
+        if let Err(end) = self.check_connect(id, connect) {
+            return Err(self.refuse_for(id, connect.version, end));
+        }
         let client = if connect.client_id.is_empty() { self.assign_client_id() } else { Rc::from(connect.client_id) };
         if let Some(known) = self.by_client.get(&client).copied() {
             self.take_over(known, connect.clean);
@@ -135,6 +145,11 @@ impl Broker {
             let of_connection = session.conn.and_then(|id| self.conns.get(id)?.will.as_deref());
             of_connection.or_else(|| session.will.as_ref().map(|(_, will)| &**will))
         })
+    }
+
+    /// CONNACK says why.
+    pub(super) fn refuse_for(&mut self, id: ConnId, version: Version, end: End) -> End {
+        self.refuse(id, version, Refusal::for_reason_of(end))
     }
 
     fn refuse(&mut self, id: ConnId, version: Version, Refusal(reason, end): Refusal) -> End {

@@ -37,6 +37,15 @@ pub(super) enum End {
     Method,
     #[error("the client could not prove who it is")]
     NotAuthorized,
+    #[error("a bad user name or password")]
+    Password,
+    #[error("the client names no user, and anonymous ones are not let in here")]
+    Anonymous,
+    /// Its password was not held against anything.
+    #[error("too many passwords wait to be checked")]
+    Logins,
+    #[error("the client's user is gone or has another password")]
+    UserChanged,
     /// Others wait, too, and fewer of their address.
     #[error("no CONNECT, and too many others wait")]
     Crowded,
@@ -66,7 +75,9 @@ impl End {
             Self::Limit(Limit::TopicLengthMax | Limit::TopicLevelsMax) => Some(Reason::TopicNameInvalid),
             Self::Unfinished | Self::NoSession | Self::Limit(_) | Self::Crowded | Self::Refused(_) => Some(Reason::QuotaExceeded),
             Self::LongId => Some(Reason::ClientIdNotValid),
-            Self::Will | Self::NotAuthorized | Self::Revoked => Some(Reason::NotAuthorized),
+            Self::Will | Self::NotAuthorized | Self::Anonymous | Self::Revoked | Self::UserChanged => Some(Reason::NotAuthorized),
+            Self::Password => Some(Reason::BadUserOrPassword),
+            Self::Logins => Some(Reason::ServerUnavailable),
             Self::SmallPackets => Some(Reason::PacketTooLarge),
             Self::ReceiveMaximum => Some(Reason::ReceiveMaximumExceeded),
             Self::Alias => Some(Reason::TopicAliasInvalid),
@@ -89,6 +100,7 @@ impl End {
             Self::ReceiveMaximum => Some(Limit::ReceiveMaximum),
             Self::Alias => Some(Limit::TopicAliasesMax),
             Self::Crowded => Some(Limit::PendingMax),
+            Self::Logins => Some(Limit::LoginsWaitingMax),
             Self::ConnectTimeout => Some(Limit::ConnectTimeout),
             _ => None,
         }
@@ -144,6 +156,8 @@ mod tests {
             End::ReceiveMaximum,
             End::Alias,
             End::NotAuthorized,
+            End::Revoked,
+            End::UserChanged,
             End::KeepAlive,
             End::TakenOver,
             End::Refused(0),
@@ -163,6 +177,9 @@ mod tests {
             End::SmallPackets,
             End::Method,
             End::NotAuthorized,
+            End::Password,
+            End::Anonymous,
+            End::Logins,
         ] {
             assert!(end.reason().is_some_and(|reason| reason.may_be_in(Carrier::Connack)), "{end:?}");
         }

@@ -96,13 +96,13 @@ impl Broker {
         }
         let Some(conn) = self.conns.get_mut(id) else { return };
         conn.opened = self.now.mono + LINGER;
-        let was_held = conn.hold.take().is_some();
+        let hold = conn.hold.take();
         let replays = std::mem::take(&mut conn.replays);
         conn.aliases_in = AliasesIn::default();
         conn.say_end(end);
         let (peer, session, will) = (conn.peer, conn.session.take(), conn.will.take());
-        if was_held {
-            self.forget_held(id);
+        if let Some(hold) = hold {
+            self.forget_held(id, hold);
         }
         if end.is_protocol_error() {
             self.counters.protocol_errors += 1;
@@ -244,6 +244,8 @@ impl Broker {
         let overdue = self.conns.iter().filter_map(|(id, conn)| {
             let end = match (conn.end, conn.hold) {
                 (Some(_), _) => return (conn.opened <= now).then_some((id, None)),
+                // How long that takes is ours.
+                (None, Some(Hold::Password)) => None,
                 (None, _) if !conn.connected => (now.since(conn.opened) >= limits.connect_timeout).then_some(End::ConnectTimeout),
                 (None, _) if conn.auth.as_ref().is_some_and(|auth| auth.deadline.is_some_and(|at| at <= now)) => Some(End::NotAuthorized),
                 (None, Some(Hold::Full(full))) => {
@@ -283,12 +285,13 @@ impl Broker {
             return false;
         }
         let securing = self.settle_secured();
+        let revoking = self.revoke();
         let expiring = self.expire();
         let publishing = self.publish_wills();
         let saying = self.publish_sys();
         let flushing = self.flush_retained();
         let writing = self.write_left();
-        securing || expiring || publishing || saying || flushing || writing
+        securing || revoking || expiring || publishing || saying || flushing || writing
     }
 
     /// An orderly stop, after all that was read: wills, and what the store does not have yet.

@@ -31,6 +31,7 @@ pub enum Limit {
     PendingMax,
     HandshakesMax,
     WebsocketHeaderMax,
+    LoginsWaitingMax,
     ConnectTimeout,
     KeepAliveMax,
     PacketMax,
@@ -61,12 +62,13 @@ pub enum Limit {
 }
 
 impl Limit {
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::ConnectionsMax,
         Self::ConnectionsPerAddress,
         Self::PendingMax,
         Self::HandshakesMax,
         Self::WebsocketHeaderMax,
+        Self::LoginsWaitingMax,
         Self::ConnectTimeout,
         Self::KeepAliveMax,
         Self::PacketMax,
@@ -104,6 +106,7 @@ impl Limit {
             Self::PendingMax => "pending_max",
             Self::HandshakesMax => "handshakes_max",
             Self::WebsocketHeaderMax => "websocket_header_max",
+            Self::LoginsWaitingMax => "logins_waiting_max",
             Self::ConnectTimeout => "connect_timeout",
             Self::KeepAliveMax => "keep_alive_max",
             Self::PacketMax => "packet_max",
@@ -147,6 +150,7 @@ impl Limit {
             Self::PendingMax => limits.pending_max(),
             Self::HandshakesMax => limits.handshakes_max,
             Self::WebsocketHeaderMax => limits.websocket_header_max,
+            Self::LoginsWaitingMax => limits.logins_waiting_max,
             Self::PacketMax => limits.packet_max,
             Self::UnfinishedMax => limits.unfinished_max,
             Self::ClientIdMax => limits.client_id_max,
@@ -190,10 +194,16 @@ pub(super) enum Who {
 }
 
 /// How often each limit was reached, and of whom it was said lately.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Reached {
     counts: [u64; Limit::ALL.len()],
     said: Said,
+}
+
+impl Default for Reached {
+    fn default() -> Self {
+        Self { counts: [0; Limit::ALL.len()], said: Said::default() }
+    }
 }
 
 impl Reached {
@@ -238,6 +248,12 @@ impl Broker {
             }
             Say::ThatThereAreMore => tracing::warn!(named = SAID_MAX, "limits are reached by more clients than are named in a minute"),
         }
+    }
+
+    /// Whether a line about `what` of this peer may be written: not if there was one less than a minute ago.
+    pub(super) fn may_say(&mut self, what: &str, peer: Peer) -> bool {
+        let key = self.reached.said.hasher.hash_one((what, peer.origin()));
+        self.reached.said.may_say(key, self.now.mono) == Say::This
     }
 
     fn name(&self, who: Who) -> (Option<Rc<str>>, Option<Peer>) {

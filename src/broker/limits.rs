@@ -23,6 +23,9 @@ pub struct Limits {
     pub handshakes_max: usize,
     /// Bytes of an HTTP upgrade's request; the connection of a longer one is closed.
     pub websocket_header_max: usize,
+    /// Passwords that wait to be held against their hashes, one at a time; the CONNECT of one more is refused (0x88; 3.x: 0x03), or that of the
+    /// newest of the address that has most of them waiting.
+    pub logins_waiting_max: usize,
     /// From accept to CONNECT; then closed.
     pub connect_timeout: Duration,
     /// Longest keep-alive in seconds, also of clients that want none. A client of 5.0 is told in CONNACK; 3.x has no way to be told: its
@@ -103,6 +106,7 @@ impl Default for Limits {
             pending_max: None,
             handshakes_max: 64,
             websocket_header_max: 8 << 10,
+            logins_waiting_max: 32,
             connect_timeout: Duration::from_secs(10),
             keep_alive_max: u16::MAX,
             packet_max: 2 << 20,

@@ -45,9 +45,11 @@ mod lifecycle;
 mod limit;
 mod limits;
 mod lobby;
+mod login;
 mod mirror;
 mod output;
 mod owed;
+mod passwords;
 mod publish;
 mod qos2;
 mod queue;
@@ -104,6 +106,8 @@ pub struct Links {
     pub to_outbox: mpsc::Sender<ToOutbox>,
     pub from_outbox: mpsc::Receiver<OutboxToBroker>,
     pub query: mpsc::Receiver<Query<BrokerStatus>>,
+    /// What the site's files say from now on.
+    pub policy: mpsc::Receiver<Policy>,
     /// Ends at [`Phase::StopBroker`], once what was accepted is secured and acknowledged, or `drain` has passed.
     pub phase: watch::Receiver<Phase>,
     pub heartbeat: Heartbeat,
@@ -123,6 +127,10 @@ pub enum Error {
     NoDoors,
     #[error(transparent)]
     Door(#[from] DoorError),
+    #[error("the system has no random numbers")]
+    Random(#[source] std::io::Error),
+    #[error("cannot start the thread that checks passwords")]
+    Thread(#[source] std::io::Error),
     #[error("the broker's task ended by itself")]
     Ended(#[source] tokio::task::JoinError),
 }

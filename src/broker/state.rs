@@ -21,6 +21,7 @@ use super::limit::Reached;
 use super::lobby::Lobby;
 use super::output::{Budget, Out};
 use super::owed::Owed;
+use super::passwords::Passwords;
 use super::queue::QueueLimits;
 use super::retained::RetainedStore;
 use super::secured::Securing;
@@ -30,6 +31,7 @@ use super::subscriptions::Subscriptions;
 use super::sys::{Sys, Traffic};
 use super::will::DueWill;
 use super::{Limits, Options};
+use crate::access::Policy;
 use crate::model::status::BrokerStatus;
 use crate::model::{EntryId, Mono, Now, OutboxToBroker, Put, SessionId};
 
@@ -74,6 +76,11 @@ pub(super) struct Broker {
     pub(super) ended: Ended,
     /// Sessions by their number in the store, while what it held is handed over.
     pub(super) restoring: HashMap<SessionId, SessionIndex>,
+    /// Whom each door knows.
+    pub(super) policy: Policy,
+    pub(super) passwords: Passwords,
+    /// Connections that are to be looked at, because the users are not what they were.
+    pub(super) revoking: Vec<ConnId>,
     /// Ways to prove who one is (5.0, 4.12).
     pub(super) mechanisms: Vec<Box<dyn Mechanism>>,
     /// For client ids that the broker assigns.
@@ -99,9 +106,14 @@ pub(super) struct Broker {
 }
 
 impl Broker {
-    /// `seed` makes assigned client ids unguessable.
-    pub(super) fn new(options: Options, seed: u64) -> Self {
+    /// `key`: random and secret; what this process makes up for others, as client ids, cannot be guessed without it.
+    pub(super) fn new(options: Options, key: &[u8; 32]) -> Self {
+        let passwords = Passwords::new(key, options.limits.logins_waiting_max);
+        let seed = passwords.seed("client ids", &[]).first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
         Self {
+            passwords,
+            policy: options.policy,
+            revoking: Vec::new(),
             owed: Owed::new(options.limits.unsecured_max),
             lobby: Lobby::new(&options.limits, options.listeners.len()),
             now: Now::default(),
@@ -176,13 +188,16 @@ impl Broker {
                 conn.refused_since.get_or_insert(now);
                 self.held.push(id);
             }
-            Hold::Acks | Hold::Slow | Hold::Rate | Hold::Unread | Hold::Commit(_) => {}
+            Hold::Acks | Hold::Slow | Hold::Rate | Hold::Unread | Hold::Commit(_) | Hold::Password => {}
         }
     }
 
     /// The connection ends.
-    pub(super) fn forget_held(&mut self, id: ConnId) {
+    pub(super) fn forget_held(&mut self, id: ConnId, hold: Hold) {
         self.held.retain(|held| *held != id);
+        if hold == Hold::Password {
+            self.passwords.leave(id);
+        }
     }
 
     pub(super) fn wake_held(&mut self) {

@@ -5,7 +5,9 @@ use std::time::Duration;
 use tokio::runtime::LocalRuntime;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::policy::Files;
 use super::{DRAIN_DEADLINE, Error};
+use crate::access::Policy;
 use crate::broker::Bound;
 use crate::clock;
 use crate::config::Site;
@@ -39,6 +41,9 @@ pub(super) struct Parts {
     pub phase: watch::Sender<Phase>,
     /// Names of the parts that still run.
     pub running: Vec<String>,
+    /// Users and rights, and whom to tell what they say.
+    pub files: Files,
+    pub policies: mpsc::Sender<Policy>,
     ended: mpsc::Receiver<Ended>,
     bound: oneshot::Receiver<Vec<Bound>>,
     /// Certificates that can be read anew, where a listener has some.
@@ -70,7 +75,9 @@ impl Parts {
 }
 
 /// Starts every part of `site`. Wants a local runtime, whose thread becomes the main thread of the design.
-pub(super) fn start(site: Site, beat: Duration, counted: Option<oneshot::Sender<BrokerStatus>>) -> Result<Parts, Error> {
+pub(super) fn start(mut site: Site, beat: Duration, counted: Option<oneshot::Sender<BrokerStatus>>) -> Result<Parts, Error> {
+    let files = Files::of(&site.broker);
+    site.broker.policy = files.read()?;
     let claim = outbox::claim(&site.outbox.path)?;
     let (phase, _) = watch::channel(Phase::Running);
     let parts_max = site.buses.len() + site.upstreams.len() + 3;
@@ -90,11 +97,13 @@ pub(super) fn start(site: Site, beat: Duration, counted: Option<oneshot::Sender<
         starter.doors(thread)?;
     }
     let (broker_query, query) = mpsc::channel(QUERIES_MAX);
+    let (policies, policy) = mpsc::channel(1);
     let broker_links = broker::Links {
         inject: readings,
         to_outbox,
         from_outbox,
         query,
+        policy,
         phase: starter.phase.subscribe(),
         heartbeat: starter.heartbeat("broker"),
         bound: bound_tx,
@@ -123,7 +132,17 @@ pub(super) fn start(site: Site, beat: Duration, counted: Option<oneshot::Sender<
         outbox: outbox_query,
         upstreams: upstream_queries,
     };
-    Ok(Parts { sources, heartbeats: starter.heartbeats, phase: starter.phase, running: starter.running, ended, bound, doors })
+    Ok(Parts {
+        sources,
+        heartbeats: starter.heartbeats,
+        phase: starter.phase,
+        running: starter.running,
+        files,
+        policies,
+        ended,
+        bound,
+        doors,
+    })
 }
 
 struct Starter {

@@ -9,14 +9,16 @@
 
 mod build;
 mod drain;
+mod policy;
 mod reload;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
+use crate::access::file::FileError;
 use crate::broker::Bound;
 use crate::clock;
 use crate::config::Site;
@@ -66,6 +68,8 @@ pub enum Error {
     Broker(#[from] broker::Error),
     #[error(transparent)]
     Outbox(#[from] outbox::Error),
+    #[error(transparent)]
+    Access(#[from] FileError),
     #[error("{part} ended by itself")]
     Ended { part: String },
     #[error("{part} did not end within its share of the {} s that a drain may take", DRAIN_DEADLINE.as_secs())]
@@ -75,7 +79,7 @@ pub enum Error {
 impl Error {
     /// Starting again cannot help before a person has changed something.
     pub const fn is_setup(&self) -> bool {
-        matches!(self, Self::Outbox(outbox::Error::Held { .. }))
+        matches!(self, Self::Outbox(outbox::Error::Held { .. }) | Self::Access(_))
     }
 }
 
@@ -96,14 +100,14 @@ pub fn run(site: Site, setup: Setup) -> Result<(), Error> {
 
 async fn supervise(site: Site, setup: Setup) -> Result<(), Error> {
     let watchdog_period = systemd::watchdog_period();
-    let signals = Signals::new().map_err(Error::Runtime)?;
     // From here on SIGHUP does not end the process.
-    let hangup = signal(SignalKind::hangup()).map_err(Error::Runtime)?;
+    let signals = Signals::new().map_err(Error::Runtime)?;
     let mut parts = build::start(site, systemd::beat_interval(watchdog_period), setup.counted)?;
     let cause = async {
         let listeners = parts.bound().await?;
         announce(&parts, &listeners);
-        tokio::task::spawn_local(reload::run(hangup, parts.doors.take()));
+        let (files, policies) = (parts.files.clone(), parts.policies.clone());
+        tokio::task::spawn_local(reload::run(signals.hangup, parts.doors.take(), files, policies));
         if let Some(path) = setup.socket {
             serve_control(&path, &parts);
         }
@@ -114,7 +118,7 @@ async fn supervise(site: Site, setup: Setup) -> Result<(), Error> {
         let mut watchdog = Watchdog::new(parts.heartbeats.clone());
         tokio::select! {
             ended = parts.next_ended() => Err(unexpected(ended)),
-            () = told(setup.stop, signals) => Ok(()),
+            () = told(setup.stop, signals.terminate, signals.interrupt) => Ok(()),
             never = feed(&mut watchdog, watchdog_period) => match never {},
         }
     }
@@ -151,17 +155,19 @@ fn serve_control(path: &std::path::Path, parts: &Parts) {
 }
 
 struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        let [terminate, interrupt, hangup] = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
+        Ok(Self { terminate: terminate?, interrupt: interrupt?, hangup: hangup? })
     }
 }
 
-async fn told(stop: Stop, mut signals: Signals) {
+async fn told(stop: Stop, mut terminate: Signal, mut interrupt: Signal) {
     match stop {
         Stop::Told(told) => {
             // A dropped sender means the same.
@@ -169,8 +175,8 @@ async fn told(stop: Stop, mut signals: Signals) {
         }
         Stop::Signals => {
             tokio::select! {
-                _ = signals.terminate.recv() => tracing::info!("SIGTERM"),
-                _ = signals.interrupt.recv() => tracing::info!("SIGINT"),
+                _ = terminate.recv() => tracing::info!("SIGTERM"),
+                _ = interrupt.recv() => tracing::info!("SIGINT"),
             }
         }
     }

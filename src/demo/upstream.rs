@@ -46,12 +46,14 @@ impl Upstream {
         let _ = notices.try_send(OutboxToBroker::Started(Start { epoch: 1, nonce: 0 }));
         let listener = Listener::plain("upstream".into(), broker::At::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))), false);
         let options = Options { listeners: vec![listener], ..Options::default() };
+        let (_, policy) = mpsc::channel(1);
         let heartbeat = Heartbeat::new("upstream", PATIENCE);
         let links = Links {
             inject: injected,
             to_outbox,
             from_outbox,
             query: queries,
+            policy,
             phase: phases,
             heartbeat,
             bound,

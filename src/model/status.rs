@@ -63,6 +63,9 @@ pub struct BrokerStatus {
     pub retained_refused: u64,
     pub unsecured_bytes: u64,
     pub protocol_errors: u64,
+    /// CONNECT packets that named no user, or an unknown one, or had the wrong password.
+    #[serde(default)]
+    pub logins_refused: u64,
     /// How often each limit was reached, by its key in `[broker.limits]`.
     #[serde(default)]
     pub limits: BTreeMap<Cow<'static, str>, u64>,

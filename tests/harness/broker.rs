@@ -57,6 +57,7 @@ impl LocalBroker {
         let (puts, to_outbox) = mpsc::channel(64);
         let (from_outbox, events) = mpsc::channel(64);
         let (query, queries) = mpsc::channel(4);
+        let (_, policy) = mpsc::channel(1);
         let (phase, phases) = watch::channel(Phase::Running);
         let (bound, told) = oneshot::channel();
         let heartbeat = Heartbeat::new("broker", Duration::from_secs(1));
@@ -65,6 +66,7 @@ impl LocalBroker {
             to_outbox: puts,
             from_outbox: events,
             query: queries,
+            policy,
             phase: phases,
             heartbeat,
             bound,

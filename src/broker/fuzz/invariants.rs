@@ -201,6 +201,7 @@ fn nobody_waits_for_nothing(rig: &Rig<'_>) {
             Some(Hold::Unsecured) => assert!(rig.broker.owed.bytes() > 0, "held for room that is there"),
             Some(Hold::Unread) => assert!(conn.answered > 0, "held for answers that were read"),
             Some(Hold::Slow | Hold::Rate) => assert!(rig.broker.paused_until().is_some(), "paused without an end"),
+            Some(Hold::Password) => assert!(rig.broker.passwords.has_waiter(*id), "held for an answer that nobody asked for"),
             None => {}
         }
     }

@@ -60,7 +60,7 @@ pub(in crate::broker) fn options(upstreams: &[&str], limits: Limits) -> Options 
 impl<'a> Rig<'a> {
     pub(in crate::broker) fn new(options: Options, codec: &'a mut dyn FnMut(Version, &[u8])) -> Self {
         Self {
-            broker: Broker::new(options.clone(), 1),
+            broker: Broker::new(options.clone(), &[1; 32]),
             store: Store::default(),
             now: Mono::from_millis(100_000),
             lines: Vec::new(),
@@ -94,7 +94,7 @@ impl<'a> Rig<'a> {
     pub(in crate::broker) fn kill(&mut self) {
         self.lines.clear();
         self.store.kill();
-        self.broker = Broker::new(self.options.clone(), 1);
+        self.broker = Broker::new(self.options.clone(), &[1; 32]);
         self.started = false;
         self.killed = true;
     }

@@ -160,7 +160,10 @@ impl Connection {
         // Leftovers first: they came before whatever can be read. A connection that wants to send retained messages has its turn here, too.
         let turn = self.apply_left();
         if turn != Turn::Hungry {
-            if matches!(self.shell.broker.borrow().hold_of(self.id), Some(Hold::NotStarted | Hold::Full(_) | Hold::Unread | Hold::Rate)) {
+            if matches!(
+                self.shell.broker.borrow().hold_of(self.id),
+                Some(Hold::NotStarted | Hold::Full(_) | Hold::Unread | Hold::Rate | Hold::Password)
+            ) {
                 // Nothing says that its time will come: a drain does not wait for it.
                 self.note_settled();
             }

@@ -8,6 +8,7 @@
 pub(super) mod connection;
 pub(super) mod doors;
 pub(super) mod flusher;
+mod hash;
 pub(super) mod listener;
 pub(super) mod pipe;
 mod recheck;

@@ -11,6 +11,7 @@ use super::super::end::End;
 use super::super::state::Broker;
 use super::super::{Error, Links, Options};
 use super::doors::DoorsLink;
+use super::hash::Hasher;
 use super::shell::Shell;
 use super::{flusher, listener};
 use crate::clock;
@@ -34,14 +35,18 @@ pub(in crate::broker) async fn run(options: Options, mut links: Links) -> Result
             if ready.await.is_err() {
                 // Why they cannot open is for them to say.
                 wait_for_stop(&mut links).await;
-                return Ok(Broker::new(options, 0).status());
+                return Ok(Broker::new(options, &[0; 32]).status());
             }
             Some((sockets, news))
         }
     };
     let (sockets, bound): (Vec<_>, Vec<_>) = listener::bind(&options.listeners)?.into_iter().unzip();
     let listeners = options.listeners.clone();
-    let mut broker = Broker::new(options, getrandom::u64().unwrap_or_default());
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).map_err(|error| Error::Random(error.into()))?;
+    let hasher = options.listeners.iter().any(|listener| listener.users.is_some()).then(Hasher::start);
+    let hasher = hasher.transpose().map_err(Error::Thread)?;
+    let mut broker = Broker::new(options, &key);
     broker.counters.listeners = bound.iter().map(|bound| bound.url.clone()).collect();
     let shell = Rc::new(Shell::new(broker));
     let mut tasks = vec![spawn_local(flusher::run(Rc::clone(&shell)))];
@@ -72,6 +77,7 @@ pub(in crate::broker) async fn run(options: Options, mut links: Links) -> Result
         more: false,
         sweep_again: false,
         watching: true,
+        hasher,
     };
     // A task as all others: the runtime's own future would have a slice after every few of theirs.
     let main = spawn_local(async move {
@@ -108,6 +114,8 @@ struct Turns {
     sweep_again: bool,
     /// The phase is waited for.
     watching: bool,
+    /// Where there are users.
+    hasher: Option<Hasher>,
 }
 
 impl Turns {
@@ -152,6 +160,8 @@ impl Turns {
                 // Whoever asked may have gone.
                 let _ = query.reply.send(shell.broker.borrow().status());
             }
+            Some(right) = answer(self.hasher.as_mut()) => shell.broker.borrow_mut().password_judged(right, clock::now()),
+            Some(policy) = links.policy.recv() => shell.broker.borrow_mut().take_policy(policy, clock::now()),
             _ = links.phase.changed(), if self.watching => {}
             () = shell.main.notified() => {}
             () = clock::sleep_until(deadline) => {}
@@ -184,6 +194,11 @@ impl Turns {
             if sweeping || broker.paused_until().is_some_and(|at| at <= now.mono) {
                 self.sweep_again = broker.sweep(now);
             }
+            if let Some(hasher) = &self.hasher
+                && let Some(question) = broker.next_question()
+            {
+                hasher.ask(question);
+            }
             broker.chores(now)
         });
         if sweeping {
@@ -194,6 +209,10 @@ impl Turns {
         // Entries that the link has no room for are no news: the loop waits for room.
         shell.settle();
     }
+}
+
+async fn answer(hasher: Option<&mut Hasher>) -> Option<bool> {
+    hasher?.answers.recv().await
 }
 
 async fn receive(inject: &mut mpsc::Receiver<Message>, readings: &mut VecDeque<Message>) {

@@ -4,6 +4,7 @@ mod acks;
 mod auth;
 mod crossings;
 mod life;
+mod login;
 mod memory;
 mod mutations;
 mod pressure;
@@ -71,7 +72,7 @@ impl Bench {
         let options = Options { listeners: super::door::two(), upstreams, names, limits, ..Options::default() };
         // Far from zero: a window that began at the start of time is over.
         Self {
-            broker: Broker::new(options, 1),
+            broker: Broker::new(options, &[1; 32]),
             now: Mono::from_millis(100_000),
             sent: HashMap::new(),
             put: Vec::new(),

@@ -10,6 +10,7 @@ pub(super) fn limits(mut table: Table<'_>, limits: &mut Limits) {
     limits.pending_max = table.whole("pending_max");
     set(&mut limits.handshakes_max, table.whole("handshakes_max"));
     set(&mut limits.websocket_header_max, table.size("websocket_header_max"));
+    set(&mut limits.logins_waiting_max, table.whole("logins_waiting_max"));
     set(&mut limits.connect_timeout, table.duration("connect_timeout"));
     set(&mut limits.keep_alive_max, table.duration("keep_alive_max").and_then(|time| time.as_secs().try_into().ok()));
     set(&mut limits.packet_max, table.size("packet_max"));

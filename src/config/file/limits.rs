@@ -32,6 +32,12 @@ pub const LIMITS: Section = Section {
             Is("\"8KiB\""),
             "HTTP request by which a WebSocket begins; the connection of a longer one is closed",
         ),
+        key(
+            "logins_waiting_max",
+            Whole(1, 1_000),
+            Is("32"),
+            "passwords that wait to be checked, one at a time; one more is told that the server is unavailable, or the newest of the address that has most",
+        ),
         key("connect_timeout", Duration("100ms", "10m"), Is("\"10s\""), "from the connection to its CONNECT packet, handshakes counted"),
         key(
             "keep_alive_max",

@@ -1,0 +1,49 @@
+//! The thread that holds passwords against their hashes: one at a time, beside all else, and nicer than all else.
+
+use std::sync::mpsc as std_mpsc;
+
+use tokio::sync::mpsc;
+
+use super::super::passwords::Question;
+
+/// Its niceness: on a board with one core, a client that logs in must not keep the others waiting.
+const NICE: i32 = 10;
+
+/// The broker's end of the thread. Dropped, it lets the thread end after its last answer.
+#[derive(Debug)]
+pub(in crate::broker) struct Hasher {
+    ask: std_mpsc::Sender<Question>,
+    /// Whether it was the password.
+    pub(in crate::broker) answers: mpsc::Receiver<bool>,
+}
+
+impl Hasher {
+    /// # Errors
+    /// The system has no thread left.
+    pub(in crate::broker) fn start() -> std::io::Result<Self> {
+        let (ask, questions) = std_mpsc::channel();
+        // One question is under way at a time, so an answer never has to wait.
+        let (answer, answers) = mpsc::channel(1);
+        std::thread::Builder::new().name("hash".to_owned()).spawn(move || work(&questions, &answer))?;
+        Ok(Self { ask, answers })
+    }
+
+    /// The thread must not be busy.
+    pub(in crate::broker) fn ask(&self, question: Question) {
+        // It ends after this end of it.
+        let _ = self.ask.send(question);
+    }
+}
+
+fn work(questions: &std_mpsc::Receiver<Question>, answer: &mpsc::Sender<bool>) {
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        tracing::debug!(%error, "the thread that checks passwords is as urgent as others");
+    }
+    while let Ok(Question { hash, password }) = questions.recv() {
+        let right = hash.is_of(&password);
+        drop(password);
+        if answer.blocking_send(right).is_err() {
+            return;
+        }
+    }
+}
