@@ -2,14 +2,18 @@
 
 mod rows;
 
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use tidegate::broker::Limit;
+use tidegate::model::status::Status;
 
 use crate::harness::gateway::Site;
+use crate::harness::mosquitto::free_port;
 use crate::harness::script::hold;
 use crate::harness::wait_until;
 
@@ -53,6 +57,67 @@ fn every_limit_is_told_counted_and_said_once_and_costs_no_memory() {
     });
     let failures = failures.into_inner().expect("no row panics with it");
     assert!(failures.is_empty(), "{} of {} rows\n{}", failures.len(), rows.len(), failures.join("\n"));
+}
+
+#[test]
+fn a_listener_has_limits_of_its_own() {
+    let port = free_port();
+    let strict =
+        "packet_max = \"4KiB\"\nkeep_alive_max = \"30s\"\npublish_rate = 5\nconnect_timeout = \"100ms\"\nconnections_per_address = 2";
+    let site = Site::new(&format!("[[broker.listener]]\nurl = \"tcp://127.0.0.1:{port}\"\n{strict}\n"));
+    let _gateway = site.start();
+    let large = "a > publish q1 #1 t x*5000\n";
+    let hold_at = |port, script: &str| hold(port, "r", script).unwrap_or_else(|why| panic!("{why}\n{script}"));
+    hold_at(port, &format!("a > connect 5\na < connack 0 max-packet=4096 server-keep-alive=30\n{large}a < disconnect 0x95\na < closed"));
+    hold_at(site.port, &format!("a > connect 5\na < connack 0 max-packet=2097152\n{large}a < puback #1\na < nothing"));
+    let ten = "a > publish q1 #1 t x\na < puback #1\n".repeat(10);
+    hold_at(port, &format!("a > connect 4\na < connack 0\nmark\n{ten}took 500..9000"));
+    hold_at(
+        port,
+        "a > connect 4\na < connack 0\nb > connect 4\nb < connack 0\nc > hex 10\nc < closed\na > disconnect\na < closed\nb > disconnect\nb < closed",
+    );
+    hold_at(port, "a > hex 10\nmark\na < closed\ntook 0..9000");
+    let status = site.status().expect("it runs");
+    for limit in ["packet_max", "keep_alive_max", "publish_rate", "connections_per_address", "connect_timeout"] {
+        assert!(status.broker.limits.get(limit).is_some_and(|count| *count > 0), "{limit}: {:?}", status.broker.limits);
+    }
+    assert!(site.log().contains("limit=\"packet_max\" value=\"4096\""), "{}", site.log_tail());
+}
+
+/// What comes before MQTT.
+#[test]
+fn strangers_who_wait_or_talk_too_long_before_mqtt_are_counted_and_said_once() {
+    let port = free_port();
+    let limits = "[broker.limits]\nhandshakes_max = 2\nwebsocket_header_max = \"1KiB\"\n";
+    let site = Site::new(&format!("[[broker.listener]]\nurl = \"ws://127.0.0.1:{port}\"\n{limits}"));
+    let gateway = site.start();
+    let open = || {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("it listens");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+        stream
+    };
+    let long = || {
+        let mut stream = open();
+        let _ = stream.write_all(format!("GET /mqtt HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {}\r\n\r\n", "x".repeat(2_000)).as_bytes());
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer:?}");
+    };
+    let idle = || {
+        let mut all: Vec<_> = (0..4).map(|_| open()).collect();
+        let first = all.first_mut().expect("one");
+        assert!(matches!(first.read(&mut [0]), Ok(0) | Err(_)), "whoever has waited longest goes");
+    };
+    for (limit, value, reach) in [("websocket_header_max", "1024", &long as &dyn Fn()), ("handshakes_max", "2", &idle)] {
+        reach();
+        let before = gateway.rss_kib();
+        (0..60).for_each(|_| reach());
+        assert!(gateway.rss_kib() <= before + GROWTH_MAX_KIB, "{limit}: memory grows from {before} KiB to {}", gateway.rss_kib());
+        let times = |status: &Status| status.broker.limits.get(limit).copied().filter(|times| *times >= 61);
+        site.status_with("each time is counted", Duration::from_secs(10), times);
+        let (log, name) = (site.log(), format!("limit=\"{limit}\" value=\"{value}\" client=\"?\" peer=\"127.0.0.1"));
+        assert_eq!(log.lines().filter(|line| line.contains(&name)).count(), 1, "{}", site.log_tail());
+    }
 }
 
 fn reach(row: &Reaching) -> Result<(), String> {

@@ -102,7 +102,8 @@ impl Broker {
             if work.is_done() {
                 break Turn::Again;
             }
-            let max = if conn.connected { self.limits.packet_max } else { self.limits.packet_max.min(CONNECT_MAX) };
+            let max = self.limits_at(conn.listener).packet_max;
+            let max = if conn.connected { max } else { max.min(CONNECT_MAX) };
             let rest = input.get(used..).unwrap_or_default();
             let step = match first_byte(rest, conn).and_then(|()| split(rest, max)) {
                 Ok(None) => break Turn::Hungry,

@@ -189,6 +189,7 @@ impl Broker {
     fn join(&mut self, id: ConnId, index: SessionIndex, connect: &Connect<'_>) {
         let restricted = self.conns.get(id).is_some_and(|conn| conn.restricted);
         let will = connect.will.as_ref().filter(|will| self.may_publish(will.topic.as_str(), restricted));
+        let patience_ms = u32::from(self.limits_of(id).keep_alive(connect)) * 1_500;
         let (Some(conn), Some(session)) = (self.conns.get_mut(id), self.sessions.get_mut(index)) else { return };
         let properties = &connect.properties;
         conn.connected = true;
@@ -200,7 +201,7 @@ impl Broker {
         conn.aliases_out = AliasesOut::new(properties.topic_alias_maximum);
         conn.replays = std::mem::take(&mut session.replays);
         // [MQTT-3.1.2-22]
-        conn.patience_ms = u32::from(self.limits.keep_alive(connect)) * 1_500;
+        conn.patience_ms = patience_ms;
         conn.will = will.map(|will| Box::new(stored_will(will, restricted)));
         session.conn = Some(id);
         session.ends = None;
@@ -242,8 +243,9 @@ impl Broker {
             self.reached(Limit::SessionExpiryMax, Who::Conn(id));
         }
         // One of 3.x has no way to be told: that is said once it was silent for too long.
-        let ceiling = self.limits.keep_alive_max < u16::MAX;
-        if ceiling && connect.version.is_5() && self.limits.keep_alive(connect) != connect.keep_alive {
+        let limits = self.limits_of(id);
+        let shortened = limits.keep_alive_max < u16::MAX && limits.keep_alive(connect) != connect.keep_alive;
+        if shortened && connect.version.is_5() {
             self.reached(Limit::KeepAliveMax, Who::Conn(id));
         }
     }
@@ -274,11 +276,11 @@ impl Broker {
     /// CONNACK that lets a client in, with all that it has to know of us.
     fn connack(&self, id: ConnId, connect: &Connect<'_>, client: &str, present: bool) -> Vec<u8> {
         let expiry = self.limits.session_expiry(connect);
-        let keep_alive = self.limits.keep_alive(connect);
+        let keep_alive = self.limits_of(id).keep_alive(connect);
         let properties = ConnackProperties {
             session_expiry: (expiry != connect.properties.session_expiry).then_some(expiry),
             receive_maximum: Some(self.limits.receive_maximum),
-            maximum_packet_size: u32::try_from(self.limits.packet_max).ok(),
+            maximum_packet_size: u32::try_from(self.limits_of(id).packet_max).ok(),
             assigned_client_id: connect.client_id.is_empty().then_some(client),
             topic_alias_maximum: self.limits.topic_aliases_max,
             server_keep_alive: (keep_alive != connect.keep_alive).then_some(keep_alive),

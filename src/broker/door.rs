@@ -5,6 +5,9 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+
+use super::limits::Limits;
 
 /// One `[[broker.listener]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +35,7 @@ pub struct Listener {
     pub acl: Option<PathBuf>,
     /// Its connections; one more is closed at once. `None`: as many as the broker has.
     pub connections_max: Option<usize>,
+    pub own: OwnLimits,
 }
 
 impl Listener {
@@ -51,7 +55,23 @@ impl Listener {
             users: None,
             acl: None,
             connections_max: None,
+            own: OwnLimits::NONE,
         }
+    }
+
+    /// The limits that hold for its connections, where they are others than `all`.
+    pub(super) fn limits(&self, all: &Limits) -> Option<Box<Limits>> {
+        let Self { connections_max, own, .. } = self;
+        let limits = Limits {
+            connections_max: connections_max.unwrap_or(all.connections_max),
+            connections_per_address: own.connections_per_address.or(all.connections_per_address),
+            packet_max: own.packet_max.map_or(all.packet_max, |max| max.min(all.packet_max)),
+            keep_alive_max: own.keep_alive_max.unwrap_or(all.keep_alive_max),
+            connect_timeout: own.connect_timeout.unwrap_or(all.connect_timeout),
+            publish_rate: own.publish_rate.unwrap_or(all.publish_rate),
+            ..all.clone()
+        };
+        (limits != *all).then(|| Box::new(limits))
     }
 
     /// Whether something comes before MQTT: PROXY header, TLS, WebSocket.
@@ -69,6 +89,23 @@ impl Listener {
             (_, Some(_), Some(_)) => "wss",
         }
     }
+}
+
+/// Limits of a listener, in place of those of the broker. `None`: as the broker has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnLimits {
+    pub connections_per_address: Option<usize>,
+    /// At most the broker's.
+    pub packet_max: Option<usize>,
+    /// Seconds.
+    pub keep_alive_max: Option<u16>,
+    pub connect_timeout: Option<Duration>,
+    pub publish_rate: Option<u32>,
+}
+
+impl OwnLimits {
+    pub const NONE: Self =
+        Self { connections_per_address: None, packet_max: None, keep_alive_max: None, connect_timeout: None, publish_rate: None };
 }
 
 /// Where a listener listens.

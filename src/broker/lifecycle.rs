@@ -28,7 +28,7 @@ impl Broker {
         self.now = now;
         let (peer, listener) = (arrival.peer, arrival.listener);
         let door = self.doors.get(usize::from(listener));
-        let mut limit = self.lobby.limit(&arrival, &self.limits, door);
+        let mut limit = self.lobby.limit(&arrival, self.limits_at(listener), door);
         if limit.is_none() && self.conns.len() >= self.limits.connections_max {
             match self.lobby.pending.remove_one() {
                 Some(stranger) => self.end(stranger, End::Crowded),
@@ -36,7 +36,7 @@ impl Broker {
             }
         }
         if let Some(limit) = limit {
-            self.reached(limit, Who::Peer(peer));
+            self.reached(limit, Who::At(peer, listener));
             return None;
         }
         self.traffic.sockets += 1;
@@ -89,8 +89,9 @@ impl Broker {
         conn.end = Some(end);
         self.lobby.pending.leave(id);
         // One of 5.0 was told in CONNACK.
-        let ceiling = u32::from(self.limits.keep_alive_max) * 1_500;
-        let shortened = end == End::KeepAlive && !conn.version.is_5() && conn.patience_ms == ceiling;
+        let silent = end == End::KeepAlive && !conn.version.is_5();
+        let (patience_ms, listener) = (conn.patience_ms, conn.listener);
+        let shortened = silent && patience_ms == u32::from(self.limits_at(listener).keep_alive_max) * 1_500;
         if let Some(limit) = end.limit().or(shortened.then_some(Limit::KeepAliveMax)) {
             self.reached(limit, Who::Conn(id));
         }
@@ -246,7 +247,9 @@ impl Broker {
                 (Some(_), _) => return (conn.opened <= now).then_some((id, None)),
                 // How long that takes is ours.
                 (None, Some(Hold::Password)) => None,
-                (None, _) if !conn.connected => (now.since(conn.opened) >= limits.connect_timeout).then_some(End::ConnectTimeout),
+                (None, _) if !conn.connected => {
+                    (now.since(conn.opened) >= self.limits_at(conn.listener).connect_timeout).then_some(End::ConnectTimeout)
+                }
                 (None, _) if conn.auth.as_ref().is_some_and(|auth| auth.deadline.is_some_and(|at| at <= now)) => Some(End::NotAuthorized),
                 (None, Some(Hold::Full(full))) => {
                     let refused = conn.refused_since.is_some_and(|since| now.since(since) >= limits.refuse_close);

@@ -189,6 +189,8 @@ pub(super) enum Who {
     Session(SessionIndex),
     /// Somebody who never became a connection.
     Peer(Peer),
+    /// The same, at this listener.
+    At(Peer, u16),
     /// No client: readings.
     Nobody,
 }
@@ -242,7 +244,12 @@ impl Broker {
         match self.reached.said.may_say(key, self.now.mono) {
             Say::Nothing => {}
             Say::This => {
-                let (client, value) = (client.as_deref().unwrap_or("?"), limit.value(&self.limits));
+                let limits = match who {
+                    Who::Conn(id) => self.limits_of(id),
+                    Who::At(_, listener) => self.limits_at(listener),
+                    _ => &self.limits,
+                };
+                let (client, value) = (client.as_deref().unwrap_or("?"), limit.value(limits));
                 let peer = peer.map_or_else(|| "away".to_owned(), |peer| peer.to_string());
                 tracing::warn!(limit = limit.name(), value, ?client, peer, times = count, "a limit is reached");
             }
@@ -262,7 +269,7 @@ impl Broker {
         match who {
             Who::Conn(id) => (self.conns.get(id).and_then(|conn| conn.session).and_then(of_session).map(|(client, _)| client), peer_of(id)),
             Who::Session(index) => of_session(index).map_or((None, None), |(client, conn)| (Some(client), conn.and_then(peer_of))),
-            Who::Peer(peer) => (None, Some(peer)),
+            Who::Peer(peer) | Who::At(peer, _) => (None, Some(peer)),
             Who::Nobody => (None, None),
         }
     }

@@ -77,7 +77,7 @@ use crate::access::Policy;
 use crate::model::status::BrokerStatus;
 use crate::model::{Message, OutboxToBroker, Phase, Query, ToOutbox, TopicFilter};
 use crate::stats::Heartbeat;
-pub use door::{Arrival, At, Bound, Clients, Listener, Network, Origin, Peer, Tls, Web};
+pub use door::{Arrival, At, Bound, Clients, Listener, Network, Origin, OwnLimits, Peer, Tls, Web};
 pub use io::doors::{DoorError, Doors, DoorsLink, DoorsThread, Renewal, open as doors};
 pub use io::tls::TlsError;
 pub use limit::Limit;

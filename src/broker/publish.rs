@@ -54,15 +54,16 @@ struct From {
 impl Broker {
     /// A client's PUBLISH.
     pub(super) fn publish(&mut self, id: ConnId, frame: &Frame<'_>, work: &mut Work) -> Result<Step, End> {
-        let Some(conn) = self.conns.get_mut(id) else { return Ok(Step::Done) };
+        let Some(conn) = self.conns.get(id) else { return Ok(Step::Done) };
         let version = conn.version;
         let publish = Publish::parse(frame, version)?;
         let Some(session) = conn.session else { return Ok(Step::Done) };
         if version.is_5() && publish.qos != QoS::AtMostOnce && conn.unacknowledged >= self.limits.receive_maximum {
             return Err(End::ReceiveMaximum);
         }
-        if self.limits.publish_rate > 0
-            && let Some(until) = conn.pace.step(self.limits.publish_rate, self.now.mono)
+        let rate = self.limits_of(id).publish_rate;
+        if rate > 0
+            && let Some(until) = self.conns.get_mut(id).and_then(|conn| conn.pace.step(rate, self.now.mono))
         {
             self.reached(Limit::PublishRate, Who::Conn(id));
             self.resume_at(id, until);

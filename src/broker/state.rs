@@ -92,6 +92,8 @@ pub(super) struct Broker {
     pub(super) sys: Sys,
     pub(super) names: Vec<Arc<str>>,
     pub(super) doors: Vec<Listener>,
+    /// By door: its own limits, if it has some.
+    door_limits: Vec<Option<Box<Limits>>>,
     pub(super) lobby: Lobby,
     /// Readings or QoS 0 are being dropped: what was counted before, and when the last one was.
     dropping: Option<(u64, Mono)>,
@@ -110,6 +112,7 @@ impl Broker {
     pub(super) fn new(options: Options, key: &[u8; 32]) -> Self {
         let passwords = Passwords::new(key, options.limits.logins_waiting_max);
         let seed = passwords.seed("client ids", &[]).first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+        let door_limits = options.listeners.iter().map(|door| door.limits(&options.limits)).collect();
         Self {
             passwords,
             policy: options.policy,
@@ -147,6 +150,7 @@ impl Broker {
             traffic: Traffic::default(),
             sys: Sys::default(),
             names: options.names,
+            door_limits,
             doors: options.listeners,
             dropping: None,
             dirty: Dirty::default(),
@@ -357,6 +361,16 @@ impl Broker {
 
     pub(super) const fn queue_limits(&self) -> QueueLimits {
         QueueLimits { messages: self.limits.session_queue, bytes: self.limits.session_queue_bytes, output: self.limits.output_max }
+    }
+
+    /// The limits that hold for connections by this door.
+    pub(super) fn limits_at(&self, listener: u16) -> &Limits {
+        self.door_limits.get(usize::from(listener)).and_then(Option::as_deref).unwrap_or(&self.limits)
+    }
+
+    /// The limits that hold for this connection.
+    pub(super) fn limits_of(&self, id: ConnId) -> &Limits {
+        self.conns.get(id).map_or(&self.limits, |conn| self.limits_at(conn.listener))
     }
 
     /// The connection and its session.

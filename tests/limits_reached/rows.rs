@@ -2,8 +2,8 @@
 
 use super::Reaching;
 
-/// Limits that are reached by other tests: those of what comes before MQTT.
-pub(super) const ELSEWHERE: [&str; 3] = ["handshakes_max", "websocket_header_max", "sessions_per_user"];
+/// Limits that are reached by other tests: those of what comes before MQTT (`limits_reached`), and those of users (`login`).
+pub(super) const ELSEWHERE: [&str; 4] = ["handshakes_max", "websocket_header_max", "logins_waiting_max", "sessions_per_user"];
 
 /// Enough to see what is left of each; few where a try takes long.
 const MANY: usize = 60;

@@ -27,7 +27,7 @@ use crate::clock;
 use crate::faults::{self, PartFault};
 use crate::model::{Mono, Phase};
 use crate::stats::Heartbeat;
-use crate::transport::upgrade::Rules;
+use crate::transport::upgrade::{Refusal, Rules};
 
 /// News for the broker that it has not taken; at it handshakes that are done wait, within their deadline.
 const NEWS_MAX: usize = 64;
@@ -278,7 +278,8 @@ async fn shake_hands(stream: TcpStream, peer: Peer, id: u64, door: Rc<Door>, hal
     let since = clock::mono();
     let mut pipe = Pipe::new(stream);
     let mut peer = peer;
-    let passed = clock::before(since + hall.timeout, threshold::pass(&mut pipe, &mut peer, id, &door, &hall)).await;
+    let timeout = door.listener.own.connect_timeout.unwrap_or(hall.timeout);
+    let passed = clock::before(since + timeout, threshold::pass(&mut pipe, &mut peer, id, &door, &hall)).await;
     match passed {
         Some(Ok(passed)) => {
             let arrival = Arrival { listener: door.index, peer, user: passed.user };
@@ -288,6 +289,7 @@ async fn shake_hands(stream: TcpStream, peer: Peer, id: u64, door: Rc<Door>, hal
                 Err(error) => hall.say_failure(&door, peer, &Trouble::Io(error)),
             }
         }
+        Some(Err(Trouble::Upgrade(Refusal::TooLarge))) => hall.tell(Limit::WebsocketHeaderMax, peer),
         Some(Err(trouble)) => hall.say_failure(&door, peer, &trouble),
         None => hall.tell(Limit::ConnectTimeout, peer),
     }

@@ -70,6 +70,7 @@ pub(super) fn long(mut table: Table<'_>, context: Context<'_>, names: &mut Names
     unix(&mut table, &place, &mut listener);
     listener.proxy_from = proxies(&mut table, &place);
     listener.connections_max = table.whole("connections_max");
+    listener.own = super::limits::own(&mut table);
     listener.name = format!("{}{}", place.scheme.prefix(), place.rest()).into();
     if let Some(name) = table.text("name") {
         if name.value.is_empty() || name.value.chars().any(|c| c.is_control() || c.is_whitespace()) {

@@ -1,8 +1,11 @@
 //! Listeners of the broker.
 
-use super::Kind::{Bool, Choice, Form, Map, Path, Text, Texts, Whole};
+use super::Kind::{Bool, Choice, Duration, Form, Map, Path, Size, Text, Texts, Whole};
 use super::Presence::{Depends, Is, None, Required};
 use super::{Choices, Section, key};
+
+/// What a listener's own limit is instead of.
+const AS_THE_BROKER: &str = "that of `[broker.limits]`";
 
 pub const LISTENER: Section = Section {
     title: "[[broker.listener]]",
@@ -69,9 +72,24 @@ pub const LISTENER: Section = Section {
         key(
             "connections_max",
             Whole(1, 100_000),
-            Depends("that of `[broker.limits]`", "100"),
+            Depends(AS_THE_BROKER, "100"),
             "connections by this listener; one more is closed at once",
         ),
+        key(
+            "connections_per_address",
+            Whole(1, 100_000),
+            Depends(AS_THE_BROKER, "50"),
+            "as in `[broker.limits]`, for who comes by this listener",
+        ),
+        key("connect_timeout", Duration("100ms", "10m"), Depends(AS_THE_BROKER, "\"10s\""), "as in `[broker.limits]`"),
+        key("keep_alive_max", Duration("1s", "65535s"), Depends(AS_THE_BROKER, "\"10m\""), "as in `[broker.limits]`"),
+        key(
+            "packet_max",
+            Size("1KiB", "256MiB"),
+            Depends(AS_THE_BROKER, "\"64KiB\""),
+            "as in `[broker.limits]`, and never more than there",
+        ),
+        key("publish_rate", Whole(0, 1_000_000), Depends(AS_THE_BROKER, "100"), "as in `[broker.limits]`"),
         key(
             "insecure_plaintext",
             Bool,
@@ -102,6 +120,8 @@ pub const LISTENER: Section = Section {
         ("password_file", "users"),
         ("acl_file", "acl"),
         ("max_connections", "connections_max"),
+        ("max_packet_size", "packet_max"),
+        ("max_keepalive", "keep_alive_max"),
         ("origin", "origins"),
         ("host", "hosts"),
         ("proxy_protocol", "proxy_from"),
