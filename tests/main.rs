@@ -24,6 +24,8 @@ mod conformance_shared;
 mod conformance_subscribe;
 mod conformance_will;
 mod demo;
+mod doors_tls;
+mod doors_ways;
 mod harness;
 mod harness_ledger;
 mod harness_script;

@@ -6,6 +6,7 @@
 pub mod bridge;
 pub mod broker;
 pub mod certificates;
+pub mod clients;
 pub mod fake_upstream;
 pub mod gateway;
 pub mod ledger;
