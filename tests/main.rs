@@ -49,6 +49,8 @@ mod sim;
 mod supervision;
 mod systemd;
 mod tidy;
+mod tools_clients;
+mod tools_retained;
 mod tools_sub_pub;
 mod turns;
 mod upstreams;

@@ -60,6 +60,8 @@ pub(super) enum End {
     KeepAlive,
     #[error("another connection took over the client id")]
     TakenOver,
+    #[error("an administrator ended the connection")]
+    Kicked,
     #[error("the queue of an upstream had no room for too long")]
     Refused(u8),
     #[error("the gateway stops")]
@@ -84,6 +86,7 @@ impl End {
             Self::Method => Some(Reason::BadAuthenticationMethod),
             Self::ConnectTimeout | Self::KeepAlive => Some(Reason::KeepAliveTimeout),
             Self::TakenOver => Some(Reason::SessionTakenOver),
+            Self::Kicked => Some(Reason::AdministrativeAction),
             Self::Stop => Some(Reason::ServerShuttingDown),
         }
     }
@@ -160,6 +163,7 @@ mod tests {
             End::UserChanged,
             End::KeepAlive,
             End::TakenOver,
+            End::Kicked,
             End::Refused(0),
             End::Stop,
         ] {

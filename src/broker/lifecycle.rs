@@ -289,6 +289,7 @@ impl Broker {
         }
         let securing = self.settle_secured();
         let revoking = self.revoke();
+        self.answer_waiting();
         let expiring = self.expire();
         let publishing = self.publish_wills();
         let saying = self.publish_sys();

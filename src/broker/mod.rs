@@ -23,6 +23,7 @@ mod access;
 mod acks;
 mod alias;
 mod apply;
+mod ask;
 mod auth;
 mod conn;
 mod connect;
@@ -74,6 +75,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::access::Policy;
+use crate::model::admin::Ask;
 use crate::model::status::BrokerStatus;
 use crate::model::{Message, OutboxToBroker, Phase, Query, ToOutbox, TopicFilter};
 use crate::stats::Heartbeat;
@@ -108,6 +110,8 @@ pub struct Links {
     pub query: mpsc::Receiver<Query<BrokerStatus>>,
     /// What the site's files say from now on.
     pub policy: mpsc::Receiver<Policy>,
+    /// What people want to know and do.
+    pub asks: mpsc::Receiver<Ask>,
     /// Ends at [`Phase::StopBroker`], once what was accepted is secured and acknowledged, or `drain` has passed.
     pub phase: watch::Receiver<Phase>,
     pub heartbeat: Heartbeat,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use foldhash::{HashMap, HashMapExt};
 use slab::Slab;
 
+use super::ask::Waiting;
 use super::auth::Mechanism;
 use super::conn::{Conn, Conns, Hold};
 use super::deliver::Deferred;
@@ -74,6 +75,8 @@ pub(super) struct Broker {
     pub(super) left: Left,
     pub(super) securing: Securing,
     pub(super) ended: Ended,
+    /// Answers to people that wait for the store.
+    pub(super) waiting: Waiting,
     /// Sessions by their number in the store, while what it held is handed over.
     pub(super) restoring: HashMap<SessionId, SessionIndex>,
     /// Whom each door knows.
@@ -141,6 +144,7 @@ impl Broker {
             left: Left::default(),
             securing: Securing::default(),
             ended: Ended::default(),
+            waiting: Waiting::default(),
             restoring: HashMap::new(),
             mechanisms: Vec::new(),
             seed,
@@ -244,6 +248,11 @@ impl Broker {
     /// The upstream's name, for the log.
     pub(super) fn name_of(&self, upstream: u8) -> &str {
         self.names.get(usize::from(upstream)).map_or("", |name| name)
+    }
+
+    /// The listener's name.
+    pub(super) fn listener_name(&self, listener: u16) -> &str {
+        self.doors.get(usize::from(listener)).map_or("", |door| &door.name)
     }
 
     /// What an upstream would have got of a reading or a QoS 0 message cannot be kept.

@@ -7,10 +7,12 @@
 //! Failure: every command returns a [`Failure`]; nothing else prints errors or ends the process.
 
 mod check;
+mod clients;
 mod connection;
 mod demo;
 mod property;
 mod publish;
+mod retained;
 mod run;
 mod show;
 mod status;
@@ -42,6 +44,10 @@ enum Command {
     Check(check::Arguments),
     /// Show what the running gateway says of itself; exit code 1 if something is bad
     Status(status::Arguments),
+    /// Show who is connected or has a session, and end either
+    Clients(clients::Arguments),
+    /// Show what the broker retains, and remove it
+    Retained(retained::Arguments),
     /// Subscribe and print messages; the options are those of mosquitto_sub
     Sub(subscribe::Arguments),
     /// Publish messages; the options are those of mosquitto_pub
@@ -88,6 +94,8 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Status(arguments) => status::status(&arguments),
+        Command::Clients(arguments) => clients::clients(&arguments),
+        Command::Retained(arguments) => retained::retained(&arguments),
         Command::Sub(arguments) => subscribe::subscribe(&arguments, &properties),
         Command::Pub(arguments) => publish::publish(&arguments, &properties),
         Command::Demo(arguments) => demo::demo(&arguments),

@@ -133,7 +133,7 @@ fn upstream_lines(page: &mut String, upstream: &UpstreamStatus) {
 }
 
 /// `1.2 s`, `3 min`, `5 h`, `2 d`.
-fn age(ms: u64) -> String {
+pub(super) fn age(ms: u64) -> String {
     match ms {
         0..=999 => format!("{ms} ms"),
         1_000..=59_999 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
@@ -143,7 +143,7 @@ fn age(ms: u64) -> String {
     }
 }
 
-fn bytes(n: u64) -> String {
+pub(super) fn bytes(n: u64) -> String {
     const UNITS: [&str; 4] = ["B", "KiB", "MiB", "GiB"];
     let mut value = n as f64;
     let mut unit = 0;

@@ -89,21 +89,21 @@ pub(super) fn start(mut site: Site, beat: Duration, counted: Option<oneshot::Sen
     let (to_broker, from_outbox) = mpsc::channel::<OutboxToBroker>(NOTICES_MAX);
     let (to_outbox_from_bridge, from_bridge) = mpsc::channel::<BridgeToOutbox>(BRIDGE_MAX);
     let (bound_tx, bound) = oneshot::channel();
-    let (doors, doors_thread, doors_link) = match broker::doors(&site.broker.listeners, &site.broker.limits) {
-        None => (None, None, None),
-        Some((doors, thread, link)) => (Some(doors), Some(thread), Some(link)),
-    };
-    if let Some(thread) = doors_thread {
+    let (mut doors, mut doors_link) = (None, None);
+    if let Some((handle, thread, link)) = broker::doors(&site.broker.listeners, &site.broker.limits) {
         starter.doors(thread)?;
+        (doors, doors_link) = (Some(handle), Some(link));
     }
     let (broker_query, query) = mpsc::channel(QUERIES_MAX);
     let (policies, policy) = mpsc::channel(1);
+    let (ask, asks) = mpsc::channel(QUERIES_MAX);
     let broker_links = broker::Links {
         inject: readings,
         to_outbox,
         from_outbox,
         query,
         policy,
+        asks,
         phase: starter.phase.subscribe(),
         heartbeat: starter.heartbeat("broker"),
         bound: bound_tx,
@@ -128,6 +128,7 @@ pub(super) fn start(mut site: Site, beat: Duration, counted: Option<oneshot::Sen
         gateway: site.gateway,
         started: clock::mono(),
         broker: broker_query,
+        ask,
         buses: bus_queries,
         outbox: outbox_query,
         upstreams: upstream_queries,

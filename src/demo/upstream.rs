@@ -54,6 +54,7 @@ impl Upstream {
             from_outbox,
             query: queries,
             policy,
+            asks: mpsc::channel(1).1,
             phase: phases,
             heartbeat,
             bound,

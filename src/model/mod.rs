@@ -16,6 +16,7 @@ mod session;
 mod time;
 mod topic;
 
+pub mod admin;
 pub mod status;
 
 pub use body::{Body, BodyKind, Cause, Sample, Value};

@@ -1,6 +1,7 @@
 //! The control socket: a unix stream socket that answers a line of text with a line of JSON.
 //!
-//! Requests: `status` → [`Status`]. Anything else → `{"error":"…"}`. One request a connection; the folder's and the socket's modes say who may ask.
+//! Requests: `status` → [`Status`]; a [`Request`] in JSON → a [`Response`]. Anything else → `{"error":"…"}`. One request a connection; the folder's
+//! and the socket's modes say who may ask.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -9,14 +10,17 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
+use super::ask::{self, Request, Response};
 use super::sources::Sources;
 use crate::model::status::Status;
 use crate::{clock, unix_socket};
 
 /// Longest time that an answer may take, at both ends.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
-/// Longest request line in bytes; a longer one is cut and so unknown.
-const REQUEST_MAX: u64 = 256;
+/// The same for an answer that waits for the store: a card may take seconds.
+pub const STORE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest request line in bytes, more than a client id or a filter takes that people write; a longer one is cut and so unknown.
+const REQUEST_MAX: u64 = 64 << 10;
 /// Connections served at a time; a further one waits in the kernel's queue.
 const CONNECTIONS_MAX: usize = 8;
 /// Pause after an accept that failed, so that a lasting failure (no file descriptors) does not spin.
@@ -32,6 +36,8 @@ pub enum Error {
     Answer { path: PathBuf, source: io::Error },
     #[error("the gateway's answer is not understood: it may be of another version")]
     Form(#[source] serde_json::Error),
+    #[error("{0}")]
+    Refused(String),
 }
 
 /// `$RUNTIME_DIRECTORY/control.sock`, which systemd sets, else `/run/tidegate/control.sock`.
@@ -66,7 +72,7 @@ impl Server {
                 Ok((stream, _)) => {
                     let sources = sources.clone();
                     tokio::spawn(async move {
-                        if let Some(Err(error)) = clock::before(clock::mono() + ANSWER_TIMEOUT, answer(stream, &sources)).await {
+                        if let Some(Err(error)) = clock::before(clock::mono() + STORE_TIMEOUT, answer(stream, &sources)).await {
                             tracing::debug!(%error, "control connection");
                         }
                         drop(place);
@@ -91,13 +97,24 @@ impl Drop for Server {
 async fn answer(stream: UnixStream, sources: &Sources) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
-    tokio::io::BufReader::new(read.take(REQUEST_MAX)).read_line(&mut line).await?;
+    let mut reader = tokio::io::BufReader::new(read.take(REQUEST_MAX));
+    clock::before(clock::mono() + ANSWER_TIMEOUT, reader.read_line(&mut line)).await.unwrap_or(Ok(0))?;
     let mut reply = match line.trim_end() {
         "status" => serde_json::to_vec(&sources.collect(clock::mono() + ANSWER_TIMEOUT / 2).await)?,
-        _ => br#"{"error":"unknown request; there is: status"}"#.to_vec(),
+        json => match serde_json::from_str::<Request>(json) {
+            Ok(request) => {
+                let deadline = clock::mono() + timeout(&request) / 6 * 5;
+                serde_json::to_vec(&ask::respond(request, sources, deadline).await)?
+            }
+            Err(error) => serde_json::to_vec(&Response::Error(format!("unknown request: {error}")))?,
+        },
     };
     reply.push(b'\n');
     write.write_all(&reply).await
+}
+
+const fn timeout(request: &Request) -> Duration {
+    if request.waits_for_store() { STORE_TIMEOUT } else { ANSWER_TIMEOUT }
 }
 
 /// Asks the gateway that listens on `path` for its status. Blocks for at most [`ANSWER_TIMEOUT`] a step.
@@ -105,21 +122,41 @@ async fn answer(stream: UnixStream, sources: &Sources) -> io::Result<()> {
 /// # Errors
 /// Nobody listens, no answer comes, or it is of another form.
 pub fn ask_status(path: &Path) -> Result<Status, Error> {
+    serde_json::from_str(&exchange(path, b"status\n", ANSWER_TIMEOUT)?).map_err(Error::Form)
+}
+
+/// As [`ask_status`], for a question to the broker.
+///
+/// # Errors
+/// As for [`ask_status`]; and what the gateway says is wrong with the question.
+pub fn ask(path: &Path, request: &Request) -> Result<Response, Error> {
+    let mut line = serde_json::to_vec(request).map_err(Error::Form)?;
+    line.push(b'\n');
+    if line.len() as u64 > REQUEST_MAX {
+        return Err(Error::Refused(format!("a request has at most {REQUEST_MAX} bytes")));
+    }
+    match serde_json::from_str(&exchange(path, &line, timeout(request))?).map_err(Error::Form)? {
+        Response::Error(error) => Err(Error::Refused(error)),
+        response => Ok(response),
+    }
+}
+
+fn exchange(path: &Path, request: &[u8], within: Duration) -> Result<String, Error> {
     let mut stream = std::os::unix::net::UnixStream::connect(path).map_err(|source| Error::Connect { path: path.to_owned(), source })?;
     let fail = |source| Error::Answer { path: path.to_owned(), source };
-    stream.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(fail)?;
+    stream.set_read_timeout(Some(within)).map_err(fail)?;
     stream.set_write_timeout(Some(ANSWER_TIMEOUT)).map_err(fail)?;
-    stream.write_all(b"status\n").map_err(fail)?;
+    stream.write_all(request).map_err(fail)?;
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line).map_err(|error| {
         // What a read that has timed out is called is the kernel's business.
         let late = error.kind() == io::ErrorKind::WouldBlock;
-        fail(if late { io::Error::new(io::ErrorKind::TimedOut, format!("no word in {} s", ANSWER_TIMEOUT.as_secs())) } else { error })
+        fail(if late { io::Error::new(io::ErrorKind::TimedOut, format!("no word in {} s", within.as_secs())) } else { error })
     })?;
     if line.is_empty() {
         return Err(fail(io::ErrorKind::UnexpectedEof.into()));
     }
-    serde_json::from_str(&line).map_err(Error::Form)
+    Ok(line)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //!
 //! Failure: no journal → the console; no control socket → one warning, the gateway runs without it; no systemd → nothing is notified.
 
+pub mod ask;
 pub mod control;
 pub mod log;
 pub mod sources;

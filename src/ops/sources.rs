@@ -3,6 +3,7 @@
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock;
+use crate::model::admin::Ask;
 use crate::model::status::{BrokerStatus, BusStatus, OutboxStatus, Status, StoreState, UpstreamState, UpstreamStatus};
 use crate::model::status::{DeviceState, DeviceStatus};
 use crate::model::{Mono, Query};
@@ -13,6 +14,8 @@ pub struct Sources {
     pub gateway: String,
     pub started: Mono,
     pub broker: mpsc::Sender<Query<BrokerStatus>>,
+    /// What people want of the broker.
+    pub ask: mpsc::Sender<Ask>,
     /// With the name of each.
     pub buses: Vec<(String, mpsc::Sender<Query<BusStatus>>)>,
     pub outbox: mpsc::Sender<Query<OutboxStatus>>,
@@ -137,6 +140,7 @@ mod tests {
             gateway: "plant-7".to_owned(),
             started: clock::mono(),
             broker: deaf(),
+            ask: mpsc::channel(1).0,
             buses: vec![("meters".to_owned(), deaf())],
             outbox: deaf(),
             upstreams: vec![("cloud".to_owned(), deaf())],

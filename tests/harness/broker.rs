@@ -67,6 +67,7 @@ impl LocalBroker {
             from_outbox: events,
             query: queries,
             policy,
+            asks: mpsc::channel(1).1,
             phase: phases,
             heartbeat,
             bound,

@@ -162,6 +162,7 @@ impl Turns {
             }
             Some(right) = answer(self.hasher.as_mut()) => shell.broker.borrow_mut().password_judged(right, clock::now()),
             Some(policy) = links.policy.recv() => shell.broker.borrow_mut().take_policy(policy, clock::now()),
+            Some(ask) = links.asks.recv() => shell.turn(true, || shell.broker.borrow_mut().ask(ask, clock::now())),
             _ = links.phase.changed(), if self.watching => {}
             () = shell.main.notified() => {}
             () = clock::sleep_until(deadline) => {}

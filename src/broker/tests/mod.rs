@@ -1,6 +1,7 @@
 //! The broker's state driven through `apply`, without a socket: clients are byte buffers, the test is the outbox and the clock.
 
 mod acks;
+mod asks;
 mod auth;
 mod crossings;
 mod life;
