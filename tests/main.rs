@@ -23,6 +23,7 @@ mod conformance_session;
 mod conformance_shared;
 mod conformance_subscribe;
 mod conformance_will;
+mod connects_logged;
 mod demo;
 mod doors_tls;
 mod doors_ways;

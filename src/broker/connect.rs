@@ -50,18 +50,26 @@ impl Broker {
             // Whether there is a session is not known yet.
             return Ok(Step::Hold(Hold::NotStarted));
         }
+        let step = self.connect_client(id, &connect, frame);
+        if let Err(end) = step {
+            self.say_refused(id, connect.client_id, connect.user, end);
+        }
+        step
+    }
+
+    fn connect_client(&mut self, id: ConnId, connect: &Connect<'_>, frame: &Frame<'_>) -> Result<Step, End> {
         if connect.properties.authentication.is_none() {
-            return match self.identify(id, &connect) {
-                Ok(Step::Done) => self.admit_client(id, &connect),
+            return match self.identify(id, connect) {
+                Ok(Step::Done) => self.admit_client(id, connect),
                 Ok(wait) => Ok(wait),
                 Err(end) => {
-                    self.note_failed_login(id, connect.user.unwrap_or_default(), end);
+                    self.note_failed_login(id, connect.client_id, connect.user.unwrap_or_default(), end);
                     Err(self.refuse_for(id, connect.version, end))
                 }
             };
         }
-        match self.begin_authentication(id, &connect, frame) {
-            Ok(true) => self.admit_client(id, &connect),
+        match self.begin_authentication(id, connect, frame) {
+            Ok(true) => self.admit_client(id, connect),
             Ok(false) => Ok(Step::Done),
             Err(end @ End::Method) => Err(self.refuse_for(id, connect.version, end)),
             Err(end) => Err(end),
@@ -86,6 +94,7 @@ impl Broker {
         let present = index.is_some();
         let index = index.unwrap_or_else(|| self.new_session(&client));
         self.join(id, index, connect);
+        self.say_connected(id, present);
         let packet = self.connack(id, connect, &client, present);
         self.send(id, &packet);
         self.say_shortened(id, connect);
@@ -208,7 +217,6 @@ impl Broker {
         session.will = None;
         session.receive_maximum = properties.receive_maximum;
         let expiry = self.limits.session_expiry(connect);
-        tracing::debug!(client = ?session.client, peer = %conn.peer, version = ?conn.version, expiry, "client connected");
         self.schedule(index);
         self.restrict(index, restricted);
         self.set_expiry(index, expiry);

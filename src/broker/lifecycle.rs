@@ -108,15 +108,20 @@ impl Broker {
         if end.is_protocol_error() {
             self.counters.protocol_errors += 1;
         }
-        let client = session.and_then(|s| self.sessions.get(s)).map(|s| Rc::clone(&s.client)).unwrap_or_default();
-        match end {
-            End::Refused(upstream) => {
+        let client = session.and_then(|s| self.sessions.get(s)).map(|s| Rc::clone(&s.client));
+        match (end, &client) {
+            (End::Refused(upstream), _) => {
                 self.counters.refused += 1;
                 let upstream = self.name_of(upstream);
-                tracing::warn!(?client, %peer, upstream, "connection closed: {end}");
+                tracing::warn!(client = ?client.as_deref().unwrap_or(""), %peer, upstream, "connection closed: {end}");
             }
-            End::TakenOver | End::Packet(crate::mqtt::Error::Version(_)) => tracing::info!(?client, %peer, "connection closed: {end}"),
-            _ => tracing::debug!(?client, %peer, "connection closed: {end}"),
+            (_, Some(client)) => self.say_closed(id, client, end),
+            // A look at the port is none.
+            (End::Eof | End::Broken | End::Stop, None) => tracing::debug!(%peer, "connection closed: {end}"),
+            (_, None) => {
+                self.say_refused(id, "", None, end);
+                self.counters.connects_refused += 1;
+            }
         }
         if let Some(index) = session {
             if let Some(session) = self.sessions.get_mut(index) {
@@ -238,6 +243,7 @@ impl Broker {
             self.wake_paused();
         }
         self.say_drops_over();
+        self.sum_up_journal();
         self.expire_retained();
         self.retained.begin_flush_when_due(now);
         self.tick_sys();

@@ -120,7 +120,7 @@ impl Broker {
     fn turn_away(&mut self, waiters: &[Waiter], name: Option<&str>, end: End) {
         for waiter in waiters {
             if let Some(name) = name {
-                self.note_failed_login(waiter.id, name, end);
+                self.note_failed_login(waiter.id, "", name, end);
             }
             let end = self.refuse_for(waiter.id, waiter.version, end);
             self.end(waiter.id, end);
@@ -128,16 +128,13 @@ impl Broker {
     }
 
     /// Counts it, and says it once a minute of each address.
-    pub(super) fn note_failed_login(&mut self, id: ConnId, name: &str, end: End) {
+    pub(super) fn note_failed_login(&mut self, id: ConnId, client: &str, name: &str, end: End) {
         // Said where it is reached.
         if end == End::Logins {
             return;
         }
         self.counters.logins_refused += 1;
-        let Some(peer) = self.conns.get(id).map(|conn| conn.peer) else { return };
-        if self.may_say("login", peer) {
-            tracing::warn!(user = ?shown(name), %peer, refused = self.counters.logins_refused, "a client is not let in: {end}");
-        }
+        self.say_refused(id, client, Some(name), end);
     }
 
     /// What the site's files say from now on. Who waits for an answer asks again; who is not what it was any more is ended, in turns.

@@ -40,6 +40,7 @@ pub mod fuzz;
 mod id;
 mod inflight;
 mod io;
+mod journal;
 mod left;
 mod letter;
 mod lifecycle;

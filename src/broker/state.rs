@@ -16,6 +16,7 @@ use super::door::Listener;
 use super::ended::Ended;
 use super::flow::{EASY_AT, Slow};
 use super::id::{ConnId, SessionIndex};
+use super::journal::Journal;
 use super::left::Left;
 use super::letter::Scratch;
 use super::limit::Reached;
@@ -91,6 +92,7 @@ pub(super) struct Broker {
     pub(super) assigned: u64,
     pub(super) counters: BrokerStatus,
     pub(super) reached: Reached,
+    pub(super) journal: Journal,
     pub(super) traffic: Traffic,
     pub(super) sys: Sys,
     pub(super) names: Vec<Arc<str>>,
@@ -151,6 +153,7 @@ impl Broker {
             assigned: 0,
             counters: BrokerStatus::default(),
             reached: Reached::default(),
+            journal: Journal::default(),
             traffic: Traffic::default(),
             sys: Sys::default(),
             names: options.names,

@@ -43,6 +43,9 @@ pub struct BrokerStatus {
     /// Connections that were closed because an upstream's queue had no room for too long (outbox.md 11).
     #[serde(default)]
     pub refused: u64,
+    /// Connections that were ended before they were let in, by us or by what they said.
+    #[serde(default)]
+    pub connects_refused: u64,
     /// PUBLISH packets of 5.0 clients that were refused with a reason code.
     #[serde(default)]
     pub refused_publishes: u64,
