@@ -45,6 +45,7 @@ mod one_thread;
 mod online_writes_nothing;
 mod outage;
 mod readme;
+mod security_doc;
 mod sessions_survive;
 mod sim;
 mod supervision;
