@@ -14,7 +14,8 @@ use crate::harness::certificates::Certificates;
 use crate::harness::clients::{WITHIN, Way};
 use crate::harness::gateway::Site;
 use crate::harness::mosquitto::free_port;
-use crate::harness::{python, report, wait_until};
+use crate::harness::raw::{Raw, publish as publish_packet};
+use crate::harness::{layers, python, report, wait_until};
 
 /// Lines of a door at a free port of loopback.
 fn door(scheme: &str, host: &str, rest: &str, lines: &str) -> (u16, String) {
@@ -231,6 +232,53 @@ fn resident(pid: u32) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
     line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+/// What is written in parts must come out whole, through TLS's records and WebSocket's frames, too.
+#[test]
+fn a_client_that_stops_reading_for_a_while_finds_its_stream_whole() {
+    let certificates = Certificates::make();
+    let config = layers::config(&certificates, false);
+    for scheme in ["tcp", "ws", "tls", "wss"] {
+        let (port, lines) = layers::door(scheme, &certificates);
+        let site = Site::new(&lines);
+        let gateway = site.start();
+        let mut reader = layers::Client::connect(scheme, port, &config, "reader");
+        reader.subscribe("n", 0);
+        let mut publisher = Raw::connect(site.port, "publisher");
+        for n in 0..200_u8 {
+            publisher.send(&publish_packet("n", &vec![n; 100_000], u16::from(n) + 1));
+        }
+        let acked = (0..200).filter(|_| publisher.next().0 == 0x40).count();
+        assert_eq!(acked, 200, "the publisher is not held up for long");
+        let memory = resident(gateway.pid());
+        assert!(memory < 64 << 10, "{scheme}: {memory} kB");
+        let ended = Arc::new(AtomicBool::new(false));
+        let telling = Arc::clone(&ended);
+        let end = thread::spawn(move || {
+            // What comes while the reader is behind may be dropped at QoS 0.
+            wait_until("the reader reads to the end", WITHIN, || {
+                publisher.send(&publish_packet("n", b"end", 1_000));
+                publisher.next();
+                telling.load(Ordering::Relaxed)
+            });
+        });
+        let (mut last, mut count) = (None, 0);
+        loop {
+            let (first, body) = reader.next();
+            let payload = body.strip_prefix(b"\0\x01n").filter(|_| first == 0x30).unwrap_or_else(|| panic!("{scheme}: no PUBLISH"));
+            if payload == b"end" {
+                break;
+            }
+            assert!(payload.len() == 100_000 && payload.iter().all(|byte| *byte == payload[0]), "{scheme}: {count}");
+            assert!(last < Some(payload[0]), "{scheme}: in order");
+            (last, count) = (Some(payload[0]), count + 1);
+        }
+        ended.store(true, Ordering::Relaxed);
+        end.join().expect("it ends");
+        report(&format!("doors: by {scheme}, {count} of 200 large messages to a client that did not read, {memory} kB"));
+        assert!(count > 2, "{scheme}: {count}");
+    }
 }
 
 fn opens_websocket(port: u16) -> bool {
