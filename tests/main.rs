@@ -25,6 +25,7 @@ mod conformance_subscribe;
 mod conformance_will;
 mod connects_logged;
 mod demo;
+mod doors_browser;
 mod doors_cost;
 mod doors_tls;
 mod doors_ways;
