@@ -33,6 +33,7 @@ mod harness;
 mod harness_ledger;
 mod harness_script;
 mod harness_self;
+mod import;
 mod install;
 mod journal;
 mod kill;

@@ -85,6 +85,7 @@ const HOMES: &[Home] = &[
         files: &[
             "src/access/file.rs",
             "src/bridge/secret.rs",
+            "src/cli/import.rs",
             "src/client/files.rs",
             "src/config/load.rs",
             "src/demo/folder.rs",

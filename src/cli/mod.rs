@@ -10,6 +10,7 @@ mod check;
 mod clients;
 mod connection;
 mod demo;
+mod import;
 mod property;
 mod publish;
 mod retained;
@@ -54,6 +55,8 @@ enum Command {
     Pub(publish::Arguments),
     /// Show the whole gateway at work on simulated devices: nothing to install, nothing left behind
     Demo(demo::Arguments),
+    /// Make a site's file of a mosquitto.conf, and list what did not carry over
+    Import(import::Arguments),
 }
 
 /// Why a command failed, and the exit code that says so.
@@ -99,6 +102,7 @@ pub fn main() -> ExitCode {
         Command::Sub(arguments) => subscribe::subscribe(&arguments, &properties),
         Command::Pub(arguments) => publish::publish(&arguments, &properties),
         Command::Demo(arguments) => demo::demo(&arguments),
+        Command::Import(arguments) => import::import(&arguments),
     };
     done.unwrap_or_else(|failure| {
         if !failure.quiet {

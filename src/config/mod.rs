@@ -13,6 +13,7 @@
 mod checked;
 mod error;
 mod file;
+pub mod import;
 mod item;
 mod load;
 mod reader;
