@@ -55,6 +55,7 @@ mod supervision;
 mod systemd;
 mod tidy;
 mod tools_clients;
+mod tools_doors;
 mod tools_retained;
 mod tools_sub_pub;
 mod turns;

@@ -2,7 +2,6 @@
 
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -11,17 +10,16 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tidegate::clock;
 
-use crate::harness::certificates::Certificates;
 use crate::harness::fake_upstream::{Answer, FakeUpstream, Welcome};
 use crate::harness::gateway::Site;
-use crate::harness::mosquitto::{Mosquitto, Options, TlsFiles, free_port};
+use crate::harness::mosquitto::{Mosquitto, Options, free_port};
 use crate::harness::proxy::{Mode, Proxy};
 use crate::harness::{wait_exit, wait_until};
 
 /// Longest for a command that is to end by itself.
-const SOON: Duration = Duration::from_secs(10);
+pub const SOON: Duration = Duration::from_secs(10);
 
-fn tidegate(args: &[&str]) -> Command {
+pub fn tidegate(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
     command.args(args).env_remove("TIDEGATE_PASSWORD").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
@@ -47,7 +45,7 @@ fn run(port: u16, args: &[&str]) -> Output {
     run_with_input(port, args, b"")
 }
 
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
@@ -386,48 +384,6 @@ fn a_password_comes_from_a_file_or_the_environment() {
     let out = tidegate(&["pub", "-L", &url, "-m", "x", "-q", "1", "-d"]).output().expect("the binary runs");
     assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
     assert!(!text(&out.stderr).contains("@ret"), "a password is not shown: {}", text(&out.stderr));
-}
-
-#[test]
-fn tls_trusts_the_named_authority_and_shows_a_certificate() {
-    let certificates = Certificates::make();
-    let files = |clients_too| TlsFiles {
-        ca: certificates.ca.clone(),
-        cert: certificates.server.0.clone(),
-        key: certificates.server.1.clone(),
-        clients_too,
-    };
-    let path = |path: &Path| path.to_str().expect("a path").to_owned();
-    let (ca, other) = (path(&certificates.ca), path(&certificates.other_ca));
-    let client = [path(&certificates.client.0), path(&certificates.client.1)];
-    let stranger = [path(&certificates.stranger.0), path(&certificates.stranger.1)];
-    for (clients_too, args, code, want) in [
-        (false, vec!["--cafile", &ca], 0, ""),
-        (false, vec!["--cafile", &other], 8, "no TLS connection"),
-        (false, vec!["--cafile", "/nowhere"], 8, "cannot read /nowhere"),
-        (true, vec!["--cafile", &ca, "--cert", &client[0], "--key", &client[1]], 0, ""),
-        (true, vec!["--cafile", &ca], 7, "without an answer"),
-        (true, vec!["--cafile", &ca, "--cert", &stranger[0], "--key", &stranger[1]], 7, "without an answer"),
-    ] {
-        let mosquitto = Mosquitto::with(&Options { tls: Some(files(clients_too)), ..Options::default() });
-        let port = mosquitto.tls_port().to_string();
-        let out = tidegate(&[&["pub", "-V", "5", "-h", "localhost", "-p", &port, "-t", "a", "-m", "x", "-q", "1"], &args[..]].concat());
-        let out = { out }.output().expect("the binary runs");
-        assert_eq!(out.status.code(), Some(code), "{args:?}: {}", text(&out.stderr));
-        assert!(text(&out.stderr).contains(want), "{args:?}: {}", text(&out.stderr));
-    }
-}
-
-#[test]
-fn a_unix_socket_is_as_good_as_a_port() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let socket = dir.path().join("mqtt.sock");
-    let _mosquitto = Mosquitto::with(&Options { more: format!("listener 0 {}\n", socket.display()), ..Options::default() });
-    let path = socket.to_str().expect("a path");
-    let url = format!("unix://{path}");
-    assert!(tidegate(&["pub", "-L", &url, "-t", "u", "-m", "x", "-r"]).status().expect("the binary runs").success());
-    let out = tidegate(&["sub", "--unix", path, "-t", "u", "-C", "1"]).output().expect("the binary runs");
-    assert_eq!((text(&out.stdout).as_str(), out.status.code()), ("x\n", Some(0)));
 }
 
 #[test]
