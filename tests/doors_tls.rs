@@ -75,6 +75,29 @@ fn only_clients_with_a_good_certificate_come_in_where_one_is_required() {
 }
 
 #[test]
+fn a_certificate_names_its_user_and_connect_may_name_no_other() {
+    let certificates = Certificates::make();
+    let lines = format!("client_ca = \"{}\"\n[broker.listener.names]\n\"seven\" = \"pump-7\"", certificates.ca.display());
+    let (site, way) = site(&certificates, &lines);
+    let _gateway = site.start();
+    let (ada, seven) = (certificates.client_named("ada"), certificates.client_named("seven"));
+    let rows = [
+        (&ada, None, true),
+        (&ada, Some("cert:ada"), true),
+        (&ada, Some("ada"), false),
+        (&ada, Some("cert:seven"), false),
+        (&seven, None, true),
+        (&seven, Some("pump-7"), true),
+        (&seven, Some("cert:seven"), false),
+    ];
+    for (certificate, user, want) in rows {
+        let way = way.showing(certificate);
+        let way = user.map_or(way.clone(), |user| way.with(&["-u", user]));
+        assert_eq!(way.gets_in(), want, "{certificate:?} as {user:?}");
+    }
+}
+
+#[test]
 fn renewed_files_hold_for_new_clients_and_a_revoked_one_goes() {
     let certificates = Certificates::make();
     let (stays, goes) = (certificates.client_named("stays"), certificates.client_named("goes"));
