@@ -281,6 +281,62 @@ fn a_client_that_stops_reading_for_a_while_finds_its_stream_whole() {
     }
 }
 
+#[test]
+fn a_websocket_answers_pings_and_ends_as_its_standard_says() {
+    let certificates = Certificates::make();
+    let config = layers::config(&certificates, false);
+    let (plain, first) = layers::door("ws", &certificates);
+    let (secure, second) = layers::door("wss", &certificates);
+    let site = Site::new(&format!("{first}{second}"));
+    let _gateway = site.start();
+    // The masks are zero. A ping; a close; a text, which MQTT does not use (1003); a frame without a mask (1002).
+    let rows: [(&[u8], &[u8]); 4] = [
+        (b"\x89\x82\0\0\0\0hi\x88\x82\0\0\0\0\x03\xe8", b"\x8a\x02hi\x88\x02\x03\xe8"),
+        (b"\x88\x80\0\0\0\0", b"\x88\0"),
+        (b"\x81\x81\0\0\0\0x", b"\x88\x02\x03\xeb"),
+        (b"\x82\x02\xc0\0", b"\x88\x02\x03\xea"),
+    ];
+    for (port, tls) in [(plain, None), (secure, Some(&config))] {
+        for (say, want) in rows {
+            let mut stream = layers::open(port, tls);
+            layers::upgrade(&mut *stream);
+            let (ping, rest) = say.split_at(if want.len() > 4 { 8 } else { 0 });
+            let mut pong = vec![0; want.len().saturating_sub(4)];
+            if !ping.is_empty() {
+                stream.write_all(ping).expect("it is taken");
+                stream.read_exact(&mut pong).expect("a pong");
+            }
+            stream.write_all(rest).expect("it is taken");
+            let mut left = Vec::new();
+            stream.read_to_end(&mut left).expect("an end that is said");
+            assert_eq!([pong, left].concat(), want, "{say:?}");
+        }
+    }
+}
+
+#[test]
+fn a_gateway_that_stops_takes_its_leave_of_every_layer() {
+    let certificates = Certificates::make();
+    let config = layers::config(&certificates, false);
+    let schemes = ["tcp", "ws", "tls", "wss"];
+    let doors = schemes.map(|scheme| layers::door(scheme, &certificates));
+    let site = Site::new(&doors.each_ref().map(|(_, lines)| lines.as_str()).concat());
+    let gateway = site.start();
+    let mut clients: Vec<_> = schemes
+        .iter()
+        .zip(&doors)
+        .map(|(scheme, (port, _))| layers::Client::connect(scheme, *port, &config, &format!("at-{scheme}")))
+        .collect();
+    let (status, took) = gateway.terminate();
+    assert!(status.success() && took < WITHIN / 2, "{status} after {took:?}");
+    for (scheme, client) in schemes.iter().zip(&mut clients) {
+        let left = client.read_to_end().unwrap_or_else(|error| panic!("{scheme}: {error}"));
+        // 1000: a normal end (RFC 6455, 7.4.1).
+        let want: &[u8] = if scheme.starts_with('w') { &[0x88, 2, 0x03, 0xe8] } else { &[] };
+        assert_eq!(left, want, "{scheme}");
+    }
+}
+
 fn opens_websocket(port: u16) -> bool {
     let request = "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n";

@@ -70,21 +70,26 @@ pub fn open(port: u16, tls: Option<&Arc<ClientConfig>>) -> Box<dyn Stream> {
     Box::new(StreamOwned::new(ClientConnection::new(Arc::clone(config), name).expect("a client"), tcp))
 }
 
+/// Opens a WebSocket.
+pub fn upgrade(stream: &mut dyn Stream) {
+    let request = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n";
+    stream.write_all(request.as_bytes()).expect("it is taken");
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("an answer");
+        seen.extend(byte);
+    }
+}
+
 impl Client {
     /// At a door of this scheme; a client of 3.1.1 that has its CONNACK.
     pub fn connect(scheme: &str, port: u16, config: &Arc<ClientConfig>, id: &str) -> Self {
         let web = scheme.starts_with('w');
         let mut stream = open(port, is_secure(scheme).then_some(config));
         if web {
-            let request = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-                           Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n";
-            stream.write_all(request.as_bytes()).expect("it is taken");
-            let mut seen = Vec::new();
-            while !seen.ends_with(b"\r\n\r\n") {
-                let mut byte = [0];
-                stream.read_exact(&mut byte).expect("an answer");
-                seen.extend(byte);
-            }
+            upgrade(&mut *stream);
         }
         let mut client = Self { stream, web, frame: 0 };
         let length = u8::try_from(id.len()).expect("a short name");
@@ -123,6 +128,13 @@ impl Client {
         let mut body = vec![0; length];
         self.read(&mut body);
         (first, body)
+    }
+
+    /// What comes before the end of all, where that is said in the way of each layer.
+    pub fn read_to_end(&mut self) -> std::io::Result<Vec<u8>> {
+        let mut left = Vec::new();
+        // A client of TLS finds an end that was not said to be an error.
+        self.stream.read_to_end(&mut left).map(|_| left)
     }
 
     fn bytes<const N: usize>(&mut self) -> [u8; N] {
