@@ -1,5 +1,5 @@
 //! What a door costs: memory of idle connections by TLS and WebSocket, time of TLS handshakes. The figures of docs/performance.md are those of
-//! `cargo test --release --test tidegate -- doors_cost`.
+//! `cargo test --test tidegate -- doors_cost --test-threads=1`.
 
 use std::fs;
 use std::io::{Read as _, Write as _};

@@ -169,7 +169,7 @@ impl DoorsThread {
             crowd: RefCell::new(Crowd::new(max, max.div_ceil(SHARE_OF_ADDRESS))),
             handshakes: RefCell::default(),
             next: Cell::new(0),
-            missed: Cell::new(0),
+            missed: RefCell::default(),
             said: Cell::new((clock::mono(), 0)),
             news: self.news,
             timeout: self.limits.connect_timeout,
@@ -246,8 +246,8 @@ pub(super) struct Hall {
     crowd: RefCell<Crowd<u64>>,
     handshakes: RefCell<HashMap<u64, (AbortHandle, Peer)>>,
     next: Cell<u64>,
-    /// Times that the limit was reached and the broker has not heard.
-    missed: Cell<u64>,
+    /// How often limits were reached and the broker has not heard.
+    missed: RefCell<HashMap<Limit, u64>>,
     /// Failures said in the minute that began then.
     said: Cell<(Mono, u32)>,
     news: mpsc::Sender<News>,
@@ -319,9 +319,10 @@ impl Hall {
     }
 
     fn tell(&self, limit: Limit, peer: Peer) {
-        let times = self.missed.get() + 1;
-        let told = self.news.try_send(News::Reached { limit, peer, times });
-        self.missed.set(if told.is_ok() { 0 } else { times });
+        let times = self.missed.borrow_mut().remove(&limit).unwrap_or_default() + 1;
+        if self.news.try_send(News::Reached { limit, peer, times }).is_err() {
+            self.missed.borrow_mut().insert(limit, times);
+        }
     }
 
     fn say_failure(&self, door: &Door, peer: Peer, trouble: &Trouble) {
