@@ -77,7 +77,7 @@ const HOMES: &[Home] = &[
     Home {
         what: "ttys",
         paths: &["tokio_serial", "serialport", "rustix::pty", "rustix::termios"],
-        files: &["src/bus/serial.rs", "src/demo/pty.rs"],
+        files: &["src/bus/serial.rs", "src/cli/terminal.rs", "src/demo/pty.rs"],
     },
     Home {
         what: "disk",
@@ -107,11 +107,10 @@ const HOMES: &[Home] = &[
 ];
 
 /// Breaches that are let pass: file, the rule as it is printed, and why.
-const EXEMPT: &[(&str, &str, &str)] = &[(
-    "src/bus/serial.rs",
-    "uses std::fs: only the files named for disk do",
-    "an adapter's latency timer is set in sysfs, which is no disk",
-)];
+const EXEMPT: &[(&str, &str, &str)] = &[
+    ("src/bus/serial.rs", "uses std::fs: only the files named for disk do", "an adapter's latency timer is set in sysfs, which is no disk"),
+    ("src/cli/terminal.rs", "uses std::fs: only the files named for disk do", "a terminal is opened as a file, and is no disk"),
+];
 
 struct Home {
     what: &'static str,

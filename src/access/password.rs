@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use argon2::{Algorithm, Argon2, Params};
+use argon2::{Algorithm, Argon2, Block, Params};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use ring::{digest, pbkdf2};
@@ -53,6 +53,16 @@ impl fmt::Debug for Password {
     }
 }
 
+/// Memory for argon2, which grows to what the costliest hash wants.
+#[derive(Default)]
+pub struct Room(Vec<Block>);
+
+impl fmt::Debug for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Room({} KiB)", self.0.len())
+    }
+}
+
 /// What a users file keeps of a password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordHash {
@@ -96,7 +106,7 @@ impl PasswordHash {
     pub fn new(password: &Password, salt: [u8; SALT]) -> Self {
         let kind = Kind::Argon2id { memory_kib: MEMORY_KIB, passes: PASSES, lanes: 1 };
         let mut this = Self { kind, salt: salt.into(), tag: [0; TAG].into() };
-        let tag = this.sum(password);
+        let tag = this.sum(password, &mut Room::default());
         this.tag.copy_from_slice(&tag);
         this
     }
@@ -136,7 +146,12 @@ impl PasswordHash {
 
     /// Whether this is the password's hash. An empty password is none, whatever the hash. Takes as long for a wrong one.
     pub fn is_of(&self, password: &Password) -> bool {
-        let sum = self.sum(password);
+        self.is_of_in(password, &mut Room::default())
+    }
+
+    /// The same, for who does it again and again: an allocator that is asked for so much memory each time may keep several times of it.
+    pub fn is_of_in(&self, password: &Password, room: &mut Room) -> bool {
+        let sum = self.sum(password, room);
         bool::from(sum.ct_eq(&self.tag)) && !password.as_bytes().is_empty()
     }
 
@@ -151,13 +166,28 @@ impl PasswordHash {
         matches!(self.kind, Kind::Pbkdf2 { .. } | Kind::Sha512)
     }
 
-    fn sum(&self, password: &Password) -> Zeroizing<Vec<u8>> {
+    /// What it was made by, for people.
+    pub const fn method(&self) -> &'static str {
+        match self.kind {
+            Kind::Argon2id { .. } => "argon2id",
+            Kind::Pbkdf2 { .. } => "sha512-pbkdf2",
+            Kind::Sha512 => "sha512",
+        }
+    }
+
+    fn sum(&self, password: &Password, room: &mut Room) -> Zeroizing<Vec<u8>> {
         let mut sum = Zeroizing::new(vec![0; self.tag.len()]);
         let password = password.as_bytes();
         match self.kind {
             Kind::Argon2id { memory_kib, passes, lanes } => {
                 let made = Params::new(memory_kib, passes, lanes, Some(sum.len())).and_then(|params| {
-                    Argon2::new(Algorithm::Argon2id, argon2::Version::V0x13, params).hash_password_into(password, &self.salt, &mut sum)
+                    let blocks = params.block_count();
+                    if room.0.len() < blocks {
+                        room.0 = vec![Block::default(); blocks];
+                    }
+                    let blocks = room.0.get_mut(..blocks).unwrap_or_default();
+                    let argon2 = Argon2::new(Algorithm::Argon2id, argon2::Version::V0x13, params);
+                    argon2.hash_password_into_with_memory(password, &self.salt, &mut sum, blocks)
                 });
                 if made.is_err() {
                     // `parse` lets no parameters through that it refuses. What is not hashed must not look like a hash.

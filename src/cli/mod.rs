@@ -11,6 +11,7 @@ mod clients;
 mod connection;
 mod demo;
 mod import;
+mod passwd;
 mod property;
 mod publish;
 mod retained;
@@ -18,6 +19,7 @@ mod run;
 mod show;
 mod status;
 mod subscribe;
+mod terminal;
 mod visible;
 
 use std::error::Error;
@@ -49,6 +51,8 @@ enum Command {
     Clients(clients::Arguments),
     /// Show what the broker retains, and remove it
     Retained(retained::Arguments),
+    /// Say who may come in by name and password
+    Passwd(passwd::Arguments),
     /// Subscribe and print messages; the options are those of mosquitto_sub
     Sub(subscribe::Arguments),
     /// Publish messages; the options are those of mosquitto_pub
@@ -99,6 +103,7 @@ pub fn main() -> ExitCode {
         Command::Status(arguments) => status::status(&arguments),
         Command::Clients(arguments) => clients::clients(&arguments),
         Command::Retained(arguments) => retained::retained(&arguments),
+        Command::Passwd(arguments) => passwd::passwd(&arguments),
         Command::Sub(arguments) => subscribe::subscribe(&arguments, &properties),
         Command::Pub(arguments) => publish::publish(&arguments, &properties),
         Command::Demo(arguments) => demo::demo(&arguments),

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::access::file::{self, FileError};
+use crate::access::users::Users;
 use crate::access::{Policy, Realm};
 use crate::broker;
 
@@ -31,11 +32,24 @@ impl Files {
         let (mut users, mut acls) = (Once::default(), Once::default());
         let mut realms = Vec::with_capacity(self.listeners.len());
         for (users_path, acl_path) in &self.listeners {
-            let users = users.get(users_path.as_ref(), |path| file::users(path))?;
+            let users = users.get(users_path.as_ref(), |path| read_users(path))?;
             realms.push(Realm { users, acl: acls.get(acl_path.as_ref(), |path| file::acl(path))? });
         }
         Ok(Policy { realms, acl: acls.get(self.acl.as_ref(), |path| file::acl(path))? })
     }
+}
+
+fn read_users(path: &Path) -> Result<Users, FileError> {
+    let users = file::users(path)?;
+    let weak = users.iter().filter(|user| user.password.is_weak()).count();
+    if weak > 0 {
+        tracing::warn!(
+            path = %path.display(),
+            users = weak,
+            "hashes of passwords in the users' file are of a kind that is guessed quickly: `tidegate passwd add NAME` makes better ones"
+        );
+    }
+    Ok(users)
 }
 
 /// Files that were read, by path: listeners that name the same share what it says.
