@@ -1,14 +1,16 @@
 //! Enhanced authentication (5.0, 4.12): AUTH packets between CONNECT and CONNACK, and again whenever the client wants it.
 //!
-//! How a client proves who it is is a [`Mechanism`]'s; here is the exchange around it. None is built in yet: a CONNECT that names a method is
-//! refused with 0x8C.
+//! How a client proves who it is is a [`Mechanism`]'s; here is the exchange around it. A CONNECT that names a method which is not known where it
+//! came in is refused with 0x8C.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::apply::Step;
 use super::end::End;
 use super::id::ConnId;
 use super::state::Broker;
+use crate::access::users::{User, Users};
 use crate::model::Mono;
 use crate::mqtt::packet::{Auth, Connect};
 use crate::mqtt::{Error, Frame, Reason, Version, encode, split};
@@ -18,7 +20,19 @@ pub(super) trait Mechanism: fmt::Debug {
     /// As CONNECT and AUTH have it (3.1.2.11.9).
     fn name(&self) -> &str;
 
-    fn begin(&self) -> Box<dyn Exchange>;
+    /// Whether a client can come in by it where these users are known.
+    fn is_offered(&self, users: Option<&Users>) -> bool;
+
+    fn begin(&self, start: Start) -> Box<dyn Exchange>;
+}
+
+/// What an exchange begins with.
+#[derive(Debug)]
+pub(super) struct Start {
+    /// Those who are known where the client came in.
+    pub(super) users: Option<Arc<Users>>,
+    /// Unguessable, never the same twice; printable ASCII without a comma.
+    pub(super) nonce: String,
 }
 
 /// One exchange of a mechanism with one client.
@@ -29,13 +43,13 @@ pub(super) trait Exchange: fmt::Debug {
 
 /// How far an exchange is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(not(test), expect(dead_code, reason = "no mechanism is built in yet"))]
 pub(super) enum Progress {
     /// The client is asked for more.
     Challenge(Vec<u8>),
-    /// The client is who it says it is; this is its to check the same of us.
-    Accepted(Option<Vec<u8>>),
-    Refused,
+    /// The client is this user; `data` is its to check us in turn.
+    Accepted { user: Option<Arc<User>>, data: Option<Vec<u8>> },
+    /// `name`: the user that it says it is.
+    Refused { name: Option<Arc<str>>, why: String },
 }
 
 /// The method of a connection, and its exchange.
@@ -68,13 +82,13 @@ impl Broker {
     /// The method that a CONNECT names. True: the client is who it says it is; false: it is asked for more.
     pub(super) fn begin_authentication(&mut self, id: ConnId, connect: &Connect<'_>, frame: &Frame<'_>) -> Result<bool, End> {
         let Some((method, data)) = connect.properties.authentication else { return Ok(true) };
-        let Some(conn) = self.conns.get_mut(id) else { return Ok(false) };
+        let Some(conn) = self.conns.get(id) else { return Ok(false) };
         if conn.auth.as_ref().is_some_and(|auth| auth.exchange.is_none()) {
             // It was accepted, and waits for a commit.
             return Ok(true);
         }
-        let mechanism = self.mechanisms.iter().find(|m| m.name() == method).ok_or(End::Method)?;
-        let exchange = Some(mechanism.begin());
+        let exchange = Some(self.begin_exchange(id, method)?);
+        let Some(conn) = self.conns.get_mut(id) else { return Ok(false) };
         conn.version = Version::V5;
         conn.packet_max = connect.properties.maximum_packet_size.map_or(u32::MAX, u32::from);
         let connect = frame.raw.to_vec();
@@ -85,6 +99,13 @@ impl Broker {
             auth.connect = Vec::new();
         }
         Ok(accepted)
+    }
+
+    fn begin_exchange(&mut self, id: ConnId, method: &str) -> Result<Box<dyn Exchange>, End> {
+        let users = self.users_of(id);
+        let nonce = self.passwords.nonce();
+        let mechanism = self.mechanisms.iter().find(|m| m.name() == method && m.is_offered(users.as_deref())).ok_or(End::Method)?;
+        Ok(mechanism.begin(Start { users, nonce }))
     }
 
     /// AUTH of a client.
@@ -102,9 +123,12 @@ impl Broker {
         }
         match (auth.reason, &state.exchange) {
             (Reason::ReAuthenticate, None) => {
-                let Some(mechanism) = self.mechanisms.iter().find(|m| m.name() == auth.method) else { return Err(End::Method) };
-                state.exchange = Some(mechanism.begin());
-                state.deadline = Some(self.now.mono + self.limits.connect_timeout);
+                let exchange = self.begin_exchange(id, auth.method)?;
+                let deadline = self.now.mono + self.limits.connect_timeout;
+                if let Some(state) = self.conns.get_mut(id).and_then(|conn| conn.auth.as_mut()) {
+                    state.exchange = Some(exchange);
+                    state.deadline = Some(deadline);
+                }
             }
             (Reason::ContinueAuthentication, Some(_)) => {}
             _ => return Err(Error::Protocol("AUTH out of turn [4.12.1]").into()),
@@ -156,12 +180,16 @@ impl Broker {
                 self.send_auth(id, &packet)?;
                 Ok(false)
             }
-            Progress::Accepted(data) => {
+            Progress::Accepted { user, data } => {
                 state.exchange = None;
                 state.accepted = data;
-                Ok(true)
+                user.map_or(Ok(true), |user| self.log_in(id, user).map(|()| true))
             }
-            Progress::Refused => Err(End::NotAuthorized),
+            Progress::Refused { name, why } => {
+                tracing::debug!(user = ?name, why, "an authentication is refused");
+                self.note_failed_login(id, "", name.as_deref().unwrap_or_default(), End::NotAuthorized);
+                Err(End::NotAuthorized)
+            }
         }
     }
 

@@ -78,6 +78,9 @@ impl Broker {
 
     /// Who it is is known, and it may come in.
     pub(super) fn admit_client(&mut self, id: ConnId, connect: &Connect<'_>) -> Result<Step, End> {
+        if !self.names_itself(id, connect) {
+            return Err(self.refuse_for(id, connect.version, End::NotAuthorized));
+        }
         if let Err(end) = self.check_connect(id, connect) {
             return Err(self.refuse_for(id, connect.version, end));
         }

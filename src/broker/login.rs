@@ -78,8 +78,28 @@ impl Broker {
         alike.decoy(seed.first_chunk().copied().unwrap_or_default())
     }
 
+    /// The client has proven in an exchange of its own that it is this user. It must not be somebody else already: by its door, or by the proof
+    /// with which it came in.
+    pub(super) fn log_in(&mut self, id: ConnId, user: Arc<User>) -> Result<(), End> {
+        let is_other = self.conns.get(id).and_then(|conn| conn.user.as_ref()).is_some_and(|known| *known != user.name);
+        // The users may have changed since the exchange began.
+        let is_same = self.users_of(id).is_some_and(|users| users.get(&user.name).is_some_and(|now| **now == *user));
+        if is_other || !is_same {
+            self.note_failed_login(id, "", &user.name, End::NotAuthorized);
+            return Err(End::NotAuthorized);
+        }
+        self.proven(id, user);
+        Ok(())
+    }
+
+    /// Whether CONNECT names nobody else than the one who was found to be there.
+    pub(super) fn names_itself(&self, id: ConnId, connect: &Connect<'_>) -> bool {
+        let known = self.conns.get(id).and_then(|conn| conn.user.as_deref());
+        connect.user.is_none_or(|name| name.is_empty() || known.is_none_or(|known| known == name))
+    }
+
     /// The client has proven that it is this user.
-    pub(super) fn proven(&mut self, id: ConnId, user: Arc<User>) {
+    fn proven(&mut self, id: ConnId, user: Arc<User>) {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.user = Some(Arc::clone(&user.name));
             conn.login = Some(user);

@@ -58,6 +58,7 @@ mod queue;
 mod replay;
 mod restore;
 mod retained;
+mod scram;
 mod secured;
 mod session;
 mod shared;

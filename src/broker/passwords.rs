@@ -8,6 +8,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use foldhash::HashMap;
 use ring::hmac;
 
@@ -83,6 +85,7 @@ pub(super) struct Verdict {
 
 pub(super) struct Passwords {
     key: hmac::Key,
+    nonces: u64,
     max: usize,
     waiting: Vec<Job>,
     running: Option<Running>,
@@ -107,6 +110,7 @@ impl Passwords {
     pub(super) fn new(key: &[u8; 32], max: usize) -> Self {
         Self {
             key: hmac::Key::new(hmac::HMAC_SHA256, key),
+            nonces: 0,
             max,
             waiting: Vec::new(),
             running: None,
@@ -114,6 +118,13 @@ impl Passwords {
             right: HashMap::default(),
             order: VecDeque::new(),
         }
+    }
+
+    /// Never the same twice, and unguessable; 24 characters of base64.
+    pub(super) fn nonce(&mut self) -> String {
+        self.nonces += 1;
+        let bytes = self.seed("nonce", &self.nonces.to_be_bytes());
+        STANDARD.encode(bytes.first_chunk::<18>().copied().unwrap_or_default())
     }
 
     /// A number that is always the same for these bytes and cannot be guessed.

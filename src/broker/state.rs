@@ -26,6 +26,7 @@ use super::owed::Owed;
 use super::passwords::Passwords;
 use super::queue::QueueLimits;
 use super::retained::RetainedStore;
+use super::scram::Scram;
 use super::secured::Securing;
 use super::session::Session;
 use super::shared::Choice;
@@ -118,6 +119,7 @@ impl Broker {
         let passwords = Passwords::new(key, options.limits.logins_waiting_max);
         let seed = passwords.seed("client ids", &[]).first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
         let door_limits = options.listeners.iter().map(|door| door.limits(&options.limits)).collect();
+        let scram = Scram::new(&passwords.seed("scram", &[]));
         Self {
             passwords,
             policy: options.policy,
@@ -148,7 +150,7 @@ impl Broker {
             ended: Ended::default(),
             waiting: Waiting::default(),
             restoring: HashMap::new(),
-            mechanisms: Vec::new(),
+            mechanisms: vec![Box::new(scram)],
             seed,
             assigned: 0,
             counters: BrokerStatus::default(),

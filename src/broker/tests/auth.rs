@@ -1,8 +1,9 @@
 //! Enhanced authentication as an exchange, with a mechanism that only the tests have.
 
-use super::super::auth::{Exchange, Mechanism, Progress};
+use super::super::auth::{Exchange, Mechanism, Progress, Start};
 use super::wire5::{connect5, properties};
 use super::*;
+use crate::access::users::Users;
 
 /// Asks "1+1", wants "2", and says "ok" at the end. "swift" is accepted at once.
 #[derive(Debug)]
@@ -13,7 +14,11 @@ impl Mechanism for Sums {
         "sums"
     }
 
-    fn begin(&self) -> Box<dyn Exchange> {
+    fn is_offered(&self, _: Option<&Users>) -> bool {
+        true
+    }
+
+    fn begin(&self, _: Start) -> Box<dyn Exchange> {
         Box::new(Sum)
     }
 }
@@ -25,9 +30,9 @@ impl Exchange for Sum {
     fn next(&mut self, data: Option<&[u8]>) -> Progress {
         match data {
             None => Progress::Challenge(b"1+1".to_vec()),
-            Some(b"2") => Progress::Accepted(Some(b"ok".to_vec())),
-            Some(b"swift") => Progress::Accepted(None),
-            Some(_) => Progress::Refused,
+            Some(b"2") => Progress::Accepted { user: None, data: Some(b"ok".to_vec()) },
+            Some(b"swift") => Progress::Accepted { user: None, data: None },
+            Some(_) => Progress::Refused { name: None, why: String::new() },
         }
     }
 }
