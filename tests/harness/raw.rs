@@ -35,12 +35,30 @@ impl Raw {
     }
 
     fn greet(port: u16, connect: &[u8]) -> Self {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the broker listens");
+        let mut raw = Self::open_with(port, connect);
+        assert_eq!(raw.next(), (0x20, vec![0, 0]), "CONNACK");
+        raw
+    }
+
+    /// Connected by this CONNECT, of whatever version.
+    pub fn greet_with(port: u16, connect: &[u8]) -> Self {
+        let mut raw = Self::open_with(port, connect);
+        let (kind, body) = raw.next();
+        assert_eq!((kind, body.get(1)), (0x20, Some(&0)), "CONNACK");
+        raw
+    }
+
+    /// This CONNECT is sent; what comes of it is still to be read.
+    pub fn open_with(port: u16, connect: &[u8]) -> Self {
+        Self::over(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the broker listens"), connect)
+    }
+
+    /// The same, by a connection that stands.
+    pub fn over(stream: TcpStream, connect: &[u8]) -> Self {
         stream.set_read_timeout(Some(WITHIN)).expect("a timeout");
         stream.set_nodelay(true).expect("an option");
         let mut raw = Self { stream, seen: Vec::new() };
         raw.send(connect);
-        assert_eq!(raw.next(), (0x20, vec![0, 0]), "CONNACK");
         raw
     }
 
