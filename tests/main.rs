@@ -2,6 +2,9 @@
 
 mod access_users;
 mod acks_in_order;
+mod attacks;
+mod attacks_access;
+mod attacks_floods;
 mod bridge_loss;
 mod bridge_properties;
 mod bridge_reasons;

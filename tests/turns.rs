@@ -1,13 +1,9 @@
 //! What the broker's thread takes for its longest turn, what it holds and what an honest client sees, with a thousand subscribers.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::Duration;
 
-use tidegate::clock;
-
 use crate::harness::broker::{LocalBroker, options};
+use crate::harness::honest::Honest;
 use crate::harness::raw::{Raw, publish};
 use crate::harness::{alone, let_run, report, wait_until};
 
@@ -37,39 +33,6 @@ struct Figures {
 impl Figures {
     fn are_good(&self, (turn, p99): (Duration, Duration)) -> bool {
         self.turn < turn && self.rss_kib < RSS_MAX_KIB && self.p99 < p99
-    }
-}
-
-/// A client that does nothing but ask for signs of life.
-struct Honest {
-    stop: Arc<AtomicBool>,
-    thread: thread::JoinHandle<Vec<Duration>>,
-}
-
-impl Honest {
-    fn start(port: u16) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = thread::spawn(move || {
-            let mut client = Raw::connect(port, "honest");
-            let mut times = Vec::new();
-            while !stopped.load(Ordering::Relaxed) {
-                let asked = clock::mono();
-                assert_eq!(client.ping(), []);
-                times.push(clock::mono().since(asked));
-                clock::block_for(Duration::from_millis(2));
-            }
-            times.sort_unstable();
-            times
-        });
-        Self { stop, thread }
-    }
-
-    /// The 99th percentile and the longest.
-    fn stop(self) -> (Duration, Duration) {
-        self.stop.store(true, Ordering::Relaxed);
-        let times = self.thread.join().expect("it was answered");
-        (times[times.len() * 99 / 100], *times.last().expect("a ping"))
     }
 }
 

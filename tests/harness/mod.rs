@@ -9,6 +9,7 @@ pub mod certificates;
 pub mod clients;
 pub mod fake_upstream;
 pub mod gateway;
+pub mod honest;
 pub mod layers;
 pub mod ledger;
 pub mod line_sensor;

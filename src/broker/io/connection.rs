@@ -92,7 +92,11 @@ impl Connection {
             Some(waker) if waker.will_wake(cx.waker()) => {}
             _ => socket.waker = Some(cx.waker().clone()),
         });
-        if self.poll_write(cx).is_ready() && self.has_ended() {
+        let written = self.poll_write(cx).is_ready();
+        if self.shell.is_put_off(self.id) {
+            return Poll::Pending;
+        }
+        if written && self.has_ended() {
             return self.poll_linger(cx);
         }
         if self.shell.broker.borrow().is_ending(self.id) {
@@ -106,7 +110,7 @@ impl Connection {
         }
         self.shell.settle();
         if matches!(result, Turn::Again) {
-            cx.waker().wake_by_ref();
+            self.shell.put_off(self.id);
         }
         Poll::Pending
     }
@@ -152,7 +156,7 @@ impl Connection {
             Some(Poll::Ready(Ok(()))) if !read.filled().is_empty() => self.dropped += read.filled().len(),
             None | Some(Poll::Ready(_)) => return Poll::Ready(()),
         }
-        cx.waker().wake_by_ref();
+        self.shell.put_off(self.id);
         Poll::Pending
     }
 

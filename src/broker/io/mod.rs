@@ -5,6 +5,7 @@
 //! behind the same calls as a plain socket; `recheck` looks at certificates again after their files were read anew. `connection` reads and applies, `flusher` writes, `task` joins the broker to the other parts of the gateway; `shell` is what
 //! these share, `socket` one connection's stream.
 
+pub(super) mod again;
 pub(super) mod connection;
 pub(super) mod doors;
 pub(super) mod flusher;

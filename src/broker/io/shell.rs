@@ -4,6 +4,7 @@
 //! buffer, which only a connection's own turn touches.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::task::Waker;
 
 use tokio::sync::Notify;
@@ -24,6 +25,7 @@ pub(in crate::broker) struct Shell {
     sockets: RefCell<Vec<Option<(ConnId, Socket)>>>,
     pub(in crate::broker) buffer: RefCell<Box<[u8]>>,
     pub(in crate::broker) flusher: RefCell<Option<Waker>>,
+    pub(in crate::broker) again: Again,
     /// Wakes the broker's task: entries to send, wills to publish.
     pub(in crate::broker) main: Notify,
     /// What the unfinished packets of all connections take.
@@ -34,6 +36,13 @@ pub(in crate::broker) struct Shell {
     pub(in crate::broker) unsettled: Cell<usize>,
 }
 
+/// Connections whose turn comes after those of others, in order.
+#[derive(Debug, Default)]
+pub(in crate::broker) struct Again {
+    queue: RefCell<VecDeque<ConnId>>,
+    pub(in crate::broker) waker: RefCell<Option<Waker>>,
+}
+
 impl Shell {
     pub(in crate::broker) fn new(broker: Broker) -> Self {
         Self {
@@ -41,6 +50,7 @@ impl Shell {
             sockets: RefCell::default(),
             buffer: RefCell::new(vec![0; BUFFER].into()),
             flusher: RefCell::default(),
+            again: Again::default(),
             main: Notify::new(),
             unfinished: Cell::new(0),
             draining: Cell::new(false),
@@ -111,6 +121,31 @@ impl Shell {
         if news {
             self.main.notify_one();
         }
+    }
+
+    /// The connection has more to do than one turn takes.
+    pub(in crate::broker) fn put_off(&self, id: ConnId) {
+        if self.with_socket(id, |socket| std::mem::replace(&mut socket.put_off, true)) == Some(false) {
+            self.again.queue.borrow_mut().push_back(id);
+            if let Some(waker) = self.again.waker.borrow().as_ref() {
+                waker.wake_by_ref();
+            }
+        }
+    }
+
+    /// Whether its turn is still to come, whatever it was woken for.
+    pub(in crate::broker) fn is_put_off(&self, id: ConnId) -> bool {
+        self.with_socket(id, |socket| socket.put_off).unwrap_or(false)
+    }
+
+    /// The next of those that were put off has its turn; true if there are more.
+    pub(in crate::broker) fn wake_next_again(&self) -> bool {
+        let next = self.again.queue.borrow_mut().pop_front();
+        if let Some(id) = next {
+            self.with_socket(id, |socket| socket.put_off = false);
+            self.wake(id);
+        }
+        !self.again.queue.borrow().is_empty()
     }
 
     pub(in crate::broker) fn wake(&self, id: ConnId) {

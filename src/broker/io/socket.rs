@@ -19,6 +19,8 @@ pub(in crate::broker) struct Socket {
     pub(in crate::broker) waker: Option<Waker>,
     /// The kernel took no more: the connection's own task waits until it does.
     pub(in crate::broker) blocked: bool,
+    /// Its turn comes after those of others.
+    pub(in crate::broker) put_off: bool,
 }
 
 #[derive(Debug)]
@@ -37,7 +39,7 @@ pub(in crate::broker) struct Layered {
 
 impl Socket {
     pub(in crate::broker) const fn new(stream: Stream) -> Self {
-        Self { stream, waker: None, blocked: false }
+        Self { stream, waker: None, blocked: false, put_off: false }
     }
 
     /// Whether the peer has closed its side or the connection broke.

@@ -13,7 +13,7 @@ use super::super::{Error, Links, Options};
 use super::doors::DoorsLink;
 use super::hash::Hasher;
 use super::shell::Shell;
-use super::{flusher, listener};
+use super::{again, flusher, listener};
 use crate::clock;
 use crate::faults::{self, PartFault};
 use crate::model::status::BrokerStatus;
@@ -49,7 +49,7 @@ pub(in crate::broker) async fn run(options: Options, mut links: Links) -> Result
     let mut broker = Broker::new(options, &key);
     broker.counters.listeners = bound.iter().map(|bound| bound.url.clone()).collect();
     let shell = Rc::new(Shell::new(broker));
-    let mut tasks = vec![spawn_local(flusher::run(Rc::clone(&shell)))];
+    let mut tasks = vec![spawn_local(flusher::run(Rc::clone(&shell))), spawn_local(again::run(Rc::clone(&shell)))];
     let mut apart = Vec::new();
     for ((index, socket), listener) in (0..).zip(sockets).zip(&listeners) {
         if listener.has_threshold() {
@@ -235,7 +235,7 @@ fn is_stopping(links: &Links) -> bool {
 /// Accepts and reads no more; applies what was read; waits until it is secured and the acknowledgements are written; closes.
 async fn drain(shell: &Rc<Shell>, links: &mut Links, turns: &mut Turns, tasks: &mut Vec<JoinHandle<()>>) {
     let deadline = clock::mono() + links.drain;
-    for accepting in tasks.drain(1..) {
+    for accepting in tasks.drain(2..) {
         accepting.abort();
     }
     turns.watching = false;

@@ -1,0 +1,135 @@
+//! What has hurt other brokers: names and rights of others.
+
+use std::process::Command;
+use std::time::Duration;
+
+use crate::harness::gateway::Site;
+use crate::harness::mosquitto::free_port;
+use crate::harness::script::{check_at, hold};
+
+/// A site that knows anna (password "one") and bert ("two"), and lets nobody else in.
+fn with_users() -> Site {
+    let site = Site::new("");
+    let path = site.path().join("users");
+    for (n, (user, password)) in [("anna", "one"), ("bert", "two")].into_iter().enumerate() {
+        let create: &[&str] = if n == 0 { &["-c"] } else { &[] };
+        let mut command = Command::new("mosquitto_passwd");
+        command.args(create).arg("-b").arg(&path).args([user, password]);
+        let made = command.status().expect("the program mosquitto_passwd");
+        assert!(made.success());
+    }
+    site.rewrite(&format!("[broker.access]\nusers = \"{}\"\n", path.display()));
+    site
+}
+
+/// Each of them is somebody else's way in.
+#[test]
+fn nobody_comes_in_without_the_right_password() {
+    let site = with_users();
+    let _gateway = site.start();
+    for (name, version, words, refused) in [
+        ("no password", 5, "user=anna", "0x86"),
+        ("no password, 3.1.1", 4, "user=anna", "4"),
+        ("an empty password", 5, "user=anna pass=", "0x86"),
+        ("another's password", 5, "user=anna pass=two", "0x86"),
+        ("nobody's name", 5, "user=carl pass=one", "0x86"),
+        ("a pattern as a name", 5, "user=# pass=one", "0x86"),
+        ("a pattern as a name", 5, "user=+ pass=one", "0x86"),
+        ("a password without a name", 5, "pass=one", "*"),
+        ("nobody at all", 5, "", "*"),
+        ("nobody at all, 3.1.1", 4, "", "5"),
+        ("a line of the file as a name", 5, "user=anna\\x0abert pass=two", "0x86"),
+    ] {
+        let script = format!("a > connect {version} {words}\na < connack {refused}\na < closed");
+        hold(site.port, "r", &script).unwrap_or_else(|why| panic!("{name}: {why}"));
+    }
+    hold(site.port, "r", "a > connect 5 user=anna pass=one\na < connack 0\na < nothing").expect("anna comes in");
+    assert!(!site.log().contains("one\"") && !site.log().contains("two\""), "no password is in the log:\n{}", site.log_tail());
+}
+
+#[test]
+fn the_will_of_a_login_that_failed_is_never_published() {
+    let site = with_users();
+    let _gateway = site.start();
+    hold(
+        site.port,
+        "r",
+        "w > connect 5 user=anna pass=one
+         w < connack 0
+         w > subscribe #1 will/#=1
+         w < suback #1 1
+         a > connect 5 user=bert pass=wrong will=will/a:boo
+         a < connack 0x86
+         a < closed
+         b > connect 4 user=bert will=will/b:boo
+         b < connack *
+         b < closed
+         c > connect 5 user=bert pass=two will=will/c:good
+         c < connack 0
+         c ! drop
+         w < publish q0 will/c \"good\"
+         w < nothing",
+    )
+    .expect("only that of bert himself");
+}
+
+#[test]
+fn filters_are_looked_through_to_what_they_would_match() {
+    let port = free_port();
+    // Others than this machine may reach it: commands and `$` are closed there.
+    let listener = "insecure_plaintext = true\ninsecure_anonymous = true\n";
+    let site = Site::new(&format!("[[broker.listener]]\nurl = \"tcp://0.0.0.0:{port}\"\n{listener}"));
+    let _gateway = site.start();
+    check_at(
+        port,
+        &[
+            (
+                "a shared subscription is checked as what it subscribes to",
+                "a > connect 5\na < connack 0
+             a > subscribe #1 $share/g/~/set=1 $share/g/$SYS/#=0 $share/g/~/ok=1
+             a < suback #1 0x87 0x87 1",
+            ),
+            (
+                "each filter of a packet, not only the first",
+                "a > connect 5\na < connack 0
+             a > subscribe #1 ~/ok=1 ~/set=1 ~/ok2=0 +/set=0 $SYS/#=0
+             a < suback #1 1 0x87 0 0x87 0x87",
+            ),
+            (
+                "a wildcard at the first level sees no $ topics",
+                "a > connect 5\na < connack 0
+             a > subscribe #1 #=0 +/broker/uptime=0 +/#=0
+             a < suback #1 0 0 0
+             wait 300
+             a > publish q0 $SYS/broker/uptime forged
+             a < nothing",
+            ),
+        ],
+    );
+}
+
+/// 40 logins at once, all wrong, each of which costs 8 MiB and time: they wait in a queue that has an end, and nobody else waits with them.
+#[test]
+fn a_flood_of_wrong_passwords_costs_those_who_send_it() {
+    let site = with_users();
+    let gateway = site.start();
+    hold(site.port, "r", "a > connect 5 user=anna pass=one\na < connack 0").expect("remembered from here on");
+    let before = gateway.rss_kib();
+    let honest = "a > connect 5 user=anna pass=one\na < connack 0\na < nothing";
+    std::thread::scope(|scope| {
+        for worker in 0..10 {
+            let port = site.port;
+            scope.spawn(move || {
+                for n in 0..20 {
+                    let script = format!("a > connect 5 id=f{worker} user=u{n} pass=guess{worker}\na < connack *\na < closed");
+                    hold(port, "r", &script).expect("an answer");
+                }
+            });
+        }
+        for _ in 0..20 {
+            hold(site.port, "honest", honest).expect("a password that succeeded is not hashed again");
+        }
+    });
+    assert!(gateway.rss_kib() < before + (24 << 10), "{before} KiB, then {}", gateway.rss_kib());
+    site.status_with("all are gone", Duration::from_secs(20), |status| (status.broker.clients == 0).then_some(()));
+}
