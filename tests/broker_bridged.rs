@@ -68,7 +68,7 @@ fn a_mosquitto_bridge_carries_topics_both_ways_at_qos_2() {
 #[test]
 fn a_mosquitto_bridge_says_its_state_where_mosquitto_looks_for_it() {
     for version in VERSIONS {
-        let site = Site::new("");
+        let site = Site::with_acl("topic #\ntopic $SYS/broker/connection/+/state\n", "");
         let _gateway = site.start();
         let name = format!("plain-{version}");
         let more = format!(

@@ -1,5 +1,6 @@
 //! All tests of the whole: one binary, because linking one is faster than linking twenty. One module a behaviour.
 
+mod access_rights;
 mod access_users;
 mod acks_in_order;
 mod attacks;

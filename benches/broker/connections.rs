@@ -67,7 +67,7 @@ pub fn idle_bytes(broker: &Broker) -> io::Result<f64> {
             own = broker.own_kb()?;
         }
         let mut socket = wire::connect(broker.address, Version::V311, &format!("idle-{n}"), false)?;
-        wire::subscribe(&mut socket, Version::V311, &format!("idle/{n}/set"), 1)?;
+        wire::subscribe(&mut socket, Version::V311, &format!("idle/{n}/cmd"), 1)?;
         sockets.push(socket);
     }
     clock::block_for(SETTLE);

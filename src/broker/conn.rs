@@ -63,6 +63,10 @@ impl Replays {
         self.0.is_none()
     }
 
+    pub(super) fn front(&self) -> Option<&Replay> {
+        self.0.as_ref()?.front()
+    }
+
     pub(super) fn front_mut(&mut self) -> Option<&mut Replay> {
         self.0.as_mut()?.front_mut()
     }
@@ -106,7 +110,6 @@ pub(super) struct Conn {
     pub(super) user: Option<Arc<str>>,
     /// By what line of the users file it has proven that.
     pub(super) login: Option<Arc<User>>,
-    pub(super) restricted: bool,
     pub(super) opened: Mono,
     pub(super) seen: Mono,
     /// Longest silence in ms, 1.5 times what the client asked for; 0: any.
@@ -274,14 +277,13 @@ impl Conns {
         self.slab.len()
     }
 
-    pub(super) fn open(&mut self, arrival: Arrival, restricted: bool, now: Mono, budget: &Budget) -> ConnId {
+    pub(super) fn open(&mut self, arrival: Arrival, now: Mono, budget: &Budget) -> ConnId {
         self.generation = self.generation.wrapping_add(1);
         let conn = Conn {
             peer: arrival.peer,
             listener: arrival.listener,
             user: arrival.user,
             login: None,
-            restricted,
             opened: now,
             seen: now,
             patience_ms: 0,

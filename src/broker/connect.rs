@@ -4,7 +4,6 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::access;
 use super::alias::AliasesOut;
 use super::apply::Step;
 use super::conn::Hold;
@@ -13,8 +12,9 @@ use super::id::{ConnId, SessionIndex};
 use super::limit::{Limit, Who};
 use super::session::Session;
 use super::state::Broker;
-use super::subscriptions::Sub;
-use crate::model::{DoneHow, EntryId, SessionId, StoredWill};
+use crate::access::rights::Rights;
+use crate::faults;
+use crate::model::{Identity, SessionId, StoredWill};
 use crate::mqtt::encode::{self, ConnackProperties};
 use crate::mqtt::packet::{Connect, Disconnect, Will};
 use crate::mqtt::{Error, Frame, Reason, Version};
@@ -85,8 +85,19 @@ impl Broker {
             return Err(self.refuse_for(id, connect.version, end));
         }
         let client = if connect.client_id.is_empty() { self.assign_client_id() } else { Rc::from(connect.client_id) };
+        let Some(conn) = self.conns.get(id) else { return Ok(Step::Done) };
+        let identity = self.identity_at(conn, &client);
+        let will = connect.will.as_ref().map_or(Ok(()), |will| self.may_will(&identity, &will.topic, &will.properties));
+        if will.is_err() {
+            self.counters.forbidden += 1;
+        }
+        // As with what it publishes: 3.x has no code for it, so the will is taken and dropped.
+        if will == Err(true) && connect.version.is_5() {
+            return Err(self.refuse_for(id, connect.version, End::Will));
+        }
         if let Some(known) = self.by_client.get(&client).copied() {
-            self.take_over(known, connect.clean);
+            let inherits = self.may_inherit(known, &identity).map_err(|end| self.refuse_for(id, connect.version, end))?;
+            self.take_over(known, connect.clean || !inherits);
         }
         let index = self.by_client.get(&client).copied();
         if index.is_none()
@@ -95,8 +106,11 @@ impl Broker {
             return Ok(Step::Hold(Hold::Commit(counter)));
         }
         let present = index.is_some();
-        let index = index.unwrap_or_else(|| self.new_session(&client));
-        self.join(id, index, connect);
+        let rights = self.rights_of(&identity);
+        let index = index.unwrap_or_else(|| self.new_session(&client, Rc::clone(&rights)));
+        self.join(id, index, connect, will.is_ok());
+        self.belong(index, &identity, rights, present);
+        self.set_expiry(index, self.limits.session_expiry(connect));
         self.say_connected(id, present);
         let packet = self.connack(id, connect, &client, present);
         self.send(id, &packet);
@@ -110,14 +124,6 @@ impl Broker {
     fn check_connect(&self, id: ConnId, connect: &Connect<'_>) -> Result<(), End> {
         if connect.client_id.len() > self.limits.client_id_max {
             return Err(End::LongId);
-        }
-        let restricted = self.conns.get(id).is_some_and(|conn| conn.restricted);
-        // A bridge that may not say that it is there is let in all the same.
-        let allowed = |topic: &str| self.may_publish(topic, restricted) || access::bridge_of(topic).is_some();
-        let allowed = connect.will.as_ref().is_none_or(|will| allowed(will.topic.as_str()));
-        // As with what it publishes: 3.x has no code for it, so the will is taken and dropped.
-        if !allowed && connect.version.is_5() {
-            return Err(End::Will);
         }
         if !self.by_client.contains_key(connect.client_id) && self.sessions.len() >= self.limits.sessions_max() {
             return Err(End::NoSession);
@@ -180,6 +186,23 @@ impl Broker {
         format!("auto-{:016x}-{}", self.seed, self.assigned).into()
     }
 
+    /// Whether a client goes on with the session that has its client id: one of nobody is only ended by somebody.
+    ///
+    /// # Errors
+    /// It is another user's.
+    fn may_inherit(&mut self, index: SessionIndex, identity: &Identity) -> Result<bool, End> {
+        let owner = self.sessions.get(index).and_then(|session| session.user.as_ref());
+        if owner == identity.user.as_ref() || faults::active("inherit-any") {
+            return Ok(true);
+        }
+        if owner.is_none() {
+            return Ok(false);
+        }
+        self.counters.forbidden += 1;
+        tracing::warn!(client = ?identity.client, user = ?identity.user, "a client wants the session of another user");
+        Err(End::Foreign)
+    }
+
     /// Ends the other connection of the session, if there is one [MQTT-3.1.4-2], and the session, where the client wants a new one. One that ends
     /// with its connection is gone then, too.
     fn take_over(&mut self, index: SessionIndex, clean: bool) {
@@ -191,16 +214,15 @@ impl Broker {
         }
     }
 
-    pub(super) fn new_session(&mut self, client: &Rc<str>) -> SessionIndex {
+    pub(super) fn new_session(&mut self, client: &Rc<str>, rights: Rc<Rights>) -> SessionIndex {
         self.serial += 1;
-        let index = self.sessions.insert(Box::new(Session::new(Rc::clone(client), self.serial)));
+        let index = self.sessions.insert(Box::new(Session::new(Rc::clone(client), self.serial, rights)));
         self.by_client.insert(Rc::clone(client), index);
         index
     }
 
-    fn join(&mut self, id: ConnId, index: SessionIndex, connect: &Connect<'_>) {
-        let restricted = self.conns.get(id).is_some_and(|conn| conn.restricted);
-        let will = connect.will.as_ref().filter(|will| self.may_publish(will.topic.as_str(), restricted));
+    /// `will`: it may leave one.
+    fn join(&mut self, id: ConnId, index: SessionIndex, connect: &Connect<'_>, will: bool) {
         let patience_ms = u32::from(self.limits_of(id).keep_alive(connect)) * 1_500;
         let (Some(conn), Some(session)) = (self.conns.get_mut(id), self.sessions.get_mut(index)) else { return };
         let properties = &connect.properties;
@@ -214,37 +236,25 @@ impl Broker {
         conn.replays = std::mem::take(&mut session.replays);
         // [MQTT-3.1.2-22]
         conn.patience_ms = patience_ms;
-        conn.will = will.map(|will| Box::new(stored_will(will, restricted)));
+        conn.will = connect.will.as_ref().filter(|_| will).map(|will| Box::new(stored_will(will)));
         session.conn = Some(id);
         session.ends = None;
         session.will = None;
         session.receive_maximum = properties.receive_maximum;
-        let expiry = self.limits.session_expiry(connect);
+        session.user = conn.user.clone();
+        session.listener = conn.listener;
         self.schedule(index);
-        self.restrict(index, restricted);
-        self.set_expiry(index, expiry);
     }
 
-    /// Rights are those of the present connection: what it may not see goes from what waits for it.
-    fn restrict(&mut self, index: SessionIndex, restricted: bool) {
+    /// Its client's rights are those of the present connection. `before`: the session was there.
+    fn belong(&mut self, index: SessionIndex, identity: &Identity, rights: Rc<Rights>, before: bool) {
+        let generation = self.access.generation;
         let Some(session) = self.sessions.get_mut(index) else { return };
-        let mut dropped = Vec::new();
-        if restricted {
-            let open = |topic: &str| !access::is_closed(topic);
-            let sent = session.inflight.take_unless(&self.budget, |s| s.message.as_ref().is_none_or(|m| open(m.topic.as_str())));
-            let waiting = session.queue.take_unless(&self.budget, |w| open(w.message.topic.as_str()));
-            dropped.extend(sent.into_iter().map(|s| s.entry).chain(waiting.into_iter().map(|w| w.entry)));
-        }
-        if session.restricted != restricted {
-            session.restricted = restricted;
-            for subscription in &session.filters {
-                self.subscriptions.insert(&subscription.filter, Sub::new(index, subscription, restricted));
-            }
-        }
-        if let Some(session) = session.durable {
-            for entry in dropped.into_iter().filter(|entry| *entry != EntryId::ZERO) {
-                self.done(session, entry, DoneHow::Acknowledged);
-            }
+        session.source.take_if(|source| **source != *identity);
+        let kept = !before || (session.checked == generation && rights.covers(&session.rights));
+        self.set_rights(index, rights);
+        if !kept {
+            self.filter_session(index);
         }
     }
 
@@ -326,7 +336,7 @@ impl Broker {
     }
 }
 
-pub(super) fn stored_will(will: &Will<'_>, restricted: bool) -> StoredWill {
+pub(super) fn stored_will(will: &Will<'_>) -> StoredWill {
     StoredWill {
         topic: will.topic.clone(),
         body: Bytes::copy_from_slice(will.body),
@@ -335,6 +345,5 @@ pub(super) fn stored_will(will: &Will<'_>, restricted: bool) -> StoredWill {
         properties: will.properties.to_bytes(),
         expiry: will.expiry,
         delay: will.delay,
-        restricted,
     }
 }

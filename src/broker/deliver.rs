@@ -126,7 +126,7 @@ impl Broker {
             self.deliver_to(portion, letter, delivery);
         }
         if !route.shared.is_empty() {
-            self.deliver_shared(route, letter, delivery);
+            self.deliver_shared(letter, delivery);
         }
     }
 
@@ -134,6 +134,10 @@ impl Broker {
     pub(super) fn deliver_to(&mut self, portion: Portion<'_>, letter: &mut Letter<'_>, delivery: &mut Delivery) {
         let Some(session) = self.sessions.get(portion.session) else { return };
         if session.serial >= delivery.before {
+            return;
+        }
+        // Its receivers were chosen before, by what their rights were then.
+        if delivery.late && !self.may_receive(session, letter.topic.as_str()) {
             return;
         }
         let qos = portion.qos.min(letter.qos);
@@ -298,7 +302,8 @@ impl Broker {
         loop {
             let (Some(conn), Some(session)) = (self.conns.get_mut(id), self.sessions.get_mut(index)) else { return };
             let window = self.limits.window(session);
-            if conn.out.waiting() > EASY_AT {
+            // What it holds by rights of before is looked through first.
+            if conn.out.waiting() > EASY_AT || session.checked != self.access.generation {
                 return;
             }
             let Some(front) = session.queue.front() else { return };

@@ -1,5 +1,6 @@
 //! To whom a message is owed (outbox.md 2).
 
+use crate::access::rights::ends_in_set;
 use crate::model::{TopicFilter, UpstreamId, UpstreamSet};
 
 /// All destinations of one message.
@@ -36,11 +37,6 @@ pub(super) fn wanting(upstreams: &[Vec<TopicFilter>], topic: &str) -> UpstreamSe
         }
     }
     wanting
-}
-
-/// Whether the last level is `set`.
-pub(super) fn ends_in_set(topic: &str) -> bool {
-    topic.rsplit('/').next() == Some("set")
 }
 
 #[cfg(test)]

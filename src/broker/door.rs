@@ -15,8 +15,6 @@ pub struct Listener {
     /// Unique among the listeners; rights may depend on it.
     pub name: Arc<str>,
     pub at: At,
-    /// `.../set` and `$` topics are closed to its clients.
-    pub restricted: bool,
     /// An IPv6 address takes IPv4, too, unless this is set.
     pub v6_only: bool,
     /// The unix socket's group; `None`: `tidegate` if there is one.
@@ -40,11 +38,10 @@ pub struct Listener {
 
 impl Listener {
     /// Without TLS, WebSocket or users.
-    pub const fn plain(name: Arc<str>, at: At, restricted: bool) -> Self {
+    pub const fn plain(name: Arc<str>, at: At) -> Self {
         Self {
             name,
             at,
-            restricted,
             v6_only: false,
             group: None,
             peer_users: false,
@@ -256,17 +253,22 @@ impl fmt::Display for Peer {
     }
 }
 
-/// For tests: a door without and one with restrictions.
+/// The user of most tests.
+#[cfg(any(test, feature = "fuzz"))]
+pub(super) const SOMEBODY: &str = "somebody";
+
+/// For tests: two doors.
 #[cfg(any(test, feature = "fuzz"))]
 pub(super) fn two() -> Vec<Listener> {
     let at = At::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
-    [("open", false), ("restricted", true)].map(|(name, restricted)| Listener::plain(name.into(), at.clone(), restricted)).into()
+    ["open", "restricted"].map(|name| Listener::plain(name.into(), at.clone())).into()
 }
 
-/// For tests: somebody at one of [`two`] doors.
+/// For tests: [`SOMEBODY`], or nobody, who may do less.
 #[cfg(any(test, feature = "fuzz"))]
 pub(super) fn somebody(restricted: bool) -> Arrival {
-    Arrival { listener: restricted.into(), peer: SocketAddr::from(([127, 0, 0, 1], 1)).into(), user: None }
+    let user = (!restricted).then(|| SOMEBODY.into());
+    Arrival { listener: restricted.into(), peer: SocketAddr::from(([127, 0, 0, 1], 1)).into(), user }
 }
 
 #[cfg(test)]

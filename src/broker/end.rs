@@ -35,6 +35,10 @@ pub(super) enum End {
     Alias,
     #[error("an authentication method that is not known here")]
     Method,
+    #[error("the client id is that of another user's session")]
+    Foreign,
+    #[error("a right was taken from the client")]
+    RightLost,
     #[error("the client could not prove who it is")]
     NotAuthorized,
     #[error("a bad user name or password")]
@@ -76,8 +80,10 @@ impl End {
             Self::Packet(error) => Some(error.reason()),
             Self::Limit(Limit::TopicLengthMax | Limit::TopicLevelsMax) => Some(Reason::TopicNameInvalid),
             Self::Unfinished | Self::NoSession | Self::Limit(_) | Self::Crowded | Self::Refused(_) => Some(Reason::QuotaExceeded),
-            Self::LongId => Some(Reason::ClientIdNotValid),
-            Self::Will | Self::NotAuthorized | Self::Anonymous | Self::Revoked | Self::UserChanged => Some(Reason::NotAuthorized),
+            Self::LongId | Self::Foreign => Some(Reason::ClientIdNotValid),
+            Self::Will | Self::RightLost | Self::NotAuthorized | Self::Anonymous | Self::Revoked | Self::UserChanged => {
+                Some(Reason::NotAuthorized)
+            }
             Self::Password => Some(Reason::BadUserOrPassword),
             Self::Logins => Some(Reason::ServerUnavailable),
             Self::SmallPackets => Some(Reason::PacketTooLarge),
@@ -159,6 +165,7 @@ mod tests {
             End::ReceiveMaximum,
             End::Alias,
             End::NotAuthorized,
+            End::RightLost,
             End::Revoked,
             End::UserChanged,
             End::KeepAlive,
@@ -174,6 +181,7 @@ mod tests {
         }
         for end in [
             End::LongId,
+            End::Foreign,
             End::NoSession,
             End::Limit(Limit::TopicLengthMax),
             End::Limit(Limit::WillsMax),

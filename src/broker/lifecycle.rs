@@ -40,9 +40,7 @@ impl Broker {
             return None;
         }
         self.traffic.sockets += 1;
-        // A door that is not known opens to nothing.
-        let restricted = self.doors.get(usize::from(listener)).is_none_or(|door| door.restricted);
-        let id = self.conns.open(arrival, restricted, now.mono, &self.budget);
+        let id = self.conns.open(arrival, now.mono, &self.budget);
         if let Some(stranger) = self.lobby.enter(id, peer, listener) {
             self.end(stranger, End::Crowded);
         }
@@ -142,13 +140,12 @@ impl Broker {
         if session.is_brief() {
             // At an orderly stop its will is published before.
             if let Some(will) = will.filter(|_| end != End::Stop) {
-                self.queue_will(*will, None);
+                self.queue_will(*will, index, false);
             }
             self.end_session(index, false);
             return;
         }
         session.ends = (!session.never_expires()).then(|| now + Duration::from_secs(session.expiry.into()));
-        let serial = session.serial;
         match will {
             // What is left at an orderly stop stays in the row: it is published after the next start.
             Some(will) if will.delay > 0 || end == End::Stop => {
@@ -156,7 +153,7 @@ impl Broker {
                 self.put_session(index);
             }
             // Its row goes without it once it is published.
-            Some(will) => self.queue_will(*will, Some((index, serial))),
+            Some(will) => self.queue_will(*will, index, true),
             None => {
                 self.put_session(index);
             }
@@ -168,6 +165,9 @@ impl Broker {
     /// client waits for that.
     pub(super) fn end_session(&mut self, index: SessionIndex, awaited: bool) {
         self.leave_groups(index);
+        if let Some((_, will)) = self.sessions.get_mut(index).and_then(|session| session.will.take()) {
+            self.queue_will(*will, index, false);
+        }
         let Some(mut session) = self.sessions.try_remove(index) else { return };
         if let Some(at) = session.deadline {
             self.deadlines.remove(&(at, index));
@@ -176,9 +176,6 @@ impl Broker {
         self.by_client.remove(&session.client);
         for subscription in &session.filters {
             self.subscriptions.remove(&subscription.filter, index);
-        }
-        if let Some((_, will)) = session.will {
-            self.queue_will(*will, None);
         }
         if let Some(durable) = session.durable {
             self.put_end(durable, &session.client, awaited);
@@ -226,9 +223,8 @@ impl Broker {
             self.end_session(index, false);
             return cost;
         }
-        let serial = session.serial;
         if let Some((_, will)) = session.will.take_if(|(at, _)| *at <= now) {
-            self.queue_will(*will, Some((index, serial)));
+            self.queue_will(*will, index, true);
         }
         self.schedule(index);
         1
@@ -293,6 +289,7 @@ impl Broker {
         if !self.owed.is_started() {
             return false;
         }
+        let checking = self.check_sessions();
         let securing = self.settle_secured();
         let revoking = self.revoke();
         self.answer_waiting();
@@ -301,7 +298,7 @@ impl Broker {
         let saying = self.publish_sys();
         let flushing = self.flush_retained();
         let writing = self.write_left();
-        securing || revoking || expiring || publishing || saying || flushing || writing
+        checking || securing || revoking || expiring || publishing || saying || flushing || writing
     }
 
     /// An orderly stop, after all that was read: wills, and what the store does not have yet.

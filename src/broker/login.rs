@@ -160,6 +160,7 @@ impl Broker {
     /// What the site's files say from now on. Who waits for an answer asks again; who is not what it was any more is ended, in turns.
     pub(super) fn take_policy(&mut self, policy: Policy, now: Now) {
         self.now = now;
+        self.change_rights(&policy);
         self.policy = policy;
         let waiters = self.passwords.void();
         self.wake_waiters(&waiters);

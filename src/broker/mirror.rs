@@ -45,10 +45,10 @@ impl Broker {
         Some(StoredSession {
             id: session.durable?,
             client: Arc::from(&*session.client),
-            user: None,
+            user: session.user.clone(),
             expiry: session.expiry,
             left_ms: left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
-            restricted: session.restricted,
+            listener: self.door_name(session.listener),
             will: will.cloned(),
         })
     }
@@ -94,10 +94,10 @@ impl StoredSession {
     /// Tells rows of one session apart, within one run.
     pub(super) fn digest(&self) -> u64 {
         let mut hasher = foldhash::fast::FixedState::default().build_hasher();
-        (self.id, &self.user, self.expiry, self.left_ms, self.restricted).hash(&mut hasher);
+        (self.id, &self.user, self.expiry, self.left_ms, &self.listener).hash(&mut hasher);
         if let Some(will) = &self.will {
             (&will.topic, &will.body, will.qos, will.retain, &will.properties).hash(&mut hasher);
-            (will.expiry, will.delay, will.restricted).hash(&mut hasher);
+            (will.expiry, will.delay).hash(&mut hasher);
         }
         hasher.finish()
     }

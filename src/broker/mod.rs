@@ -19,7 +19,6 @@
 //! slows its feeders a tenth of the time, then loses QoS 0 (counted) and has QoS 1 and 2 queued within limits. An outbox that stops answering
 //! holds publishers within `unsecured_max` and drops readings, counted. A listener that cannot be bound ends the part.
 
-mod access;
 mod acks;
 mod alias;
 mod apply;
@@ -58,6 +57,7 @@ mod queue;
 mod replay;
 mod restore;
 mod retained;
+mod rights;
 mod scram;
 mod secured;
 mod session;

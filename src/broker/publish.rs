@@ -1,6 +1,7 @@
 //! A message is accepted (outbox.md 1, 2, 4): destinations, local delivery, retained, the id, the acknowledgement.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,9 +19,12 @@ use super::limit::{Limit, Who};
 use super::replay::Told;
 use super::state::Broker;
 use super::subscriptions::Route;
-use crate::model::{Entry, EntryId, Message, Now, Origin, QoS, SessionId, StateChange, TopicError, UpstreamSet};
+use crate::access::rights::UPSTREAM;
+use crate::model::{
+    Entry, EntryId, Identity, Message, Now, Origin, Publisher, QoS, SessionId, StateChange, TopicError, UpstreamId, UpstreamSet,
+};
 use crate::mqtt::packet::Publish;
-use crate::mqtt::{Frame, Reason, Version};
+use crate::mqtt::{Forwarded, Frame, Reason, Version};
 
 /// Whether a message may be accepted now, and to which upstreams it will be owed.
 enum Admit {
@@ -31,7 +35,7 @@ enum Admit {
 }
 
 /// What of a message has to be kept, beside what sessions are owed.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Keep {
     owed: UpstreamSet,
     /// The publisher's packet id outlives its connection.
@@ -40,6 +44,8 @@ struct Keep {
     retained: bool,
     /// Whose acknowledgement waits.
     waits: Option<ConnId>,
+    /// Who published it, if it is retained.
+    source: Publisher,
 }
 
 /// A client's PUBLISH and who sent it.
@@ -103,7 +109,7 @@ impl Broker {
                 return Ok(Step::Hold(Hold::Commit(counter)));
             }
         }
-        if let Some(reason) = self.refuses(id, &route, &publish) {
+        if let Some(reason) = self.refuses(from, &route, &publish) {
             self.acknowledge(from, &publish, reason, 0);
             return Ok(Step::Done);
         }
@@ -118,7 +124,9 @@ impl Broker {
 
     /// Where `name` goes; what the search has cost counts as deliveries.
     pub(super) fn route(&mut self, name: &[u8], work: &mut Work) -> Result<Rc<Route>, TopicError> {
-        let route = self.subscriptions.route(name);
+        let Self { subscriptions, sessions, access, doors, .. } = self;
+        let may = |index, topic: &str, closed| sessions.get(index).is_some_and(|s| access.may_receive(s, doors, topic, closed));
+        let route = subscriptions.route(name, may);
         work.spend(self.subscriptions.take_looked_at());
         route
     }
@@ -144,14 +152,15 @@ impl Broker {
         self.retained.limit_for(&route.topic, bytes)
     }
 
-    /// Whether the topic is closed to the client.
-    fn refuses(&self, id: ConnId, route: &Route, publish: &Publish<'_>) -> Option<Reason> {
-        let conn = self.conns.get(id)?;
-        let closed = (route.closed && conn.restricted) || self.is_reserved(route.topic.as_str());
-        if closed {
-            tracing::debug!(peer = %conn.peer, topic = ?route.topic.as_str(), qos = publish.qos as u8, "publish to a closed topic dropped");
+    /// Whether the client may not publish this.
+    fn refuses(&mut self, from: From, route: &Route, publish: &Publish<'_>) -> Option<Reason> {
+        if self.may_publish_now(from.session, route, &publish.properties) {
+            return None;
         }
-        closed.then_some(Reason::NotAuthorized)
+        self.counters.forbidden += 1;
+        let conn = self.conns.get(from.conn)?;
+        tracing::debug!(peer = %conn.peer, topic = ?route.topic.as_str(), qos = publish.qos as u8, "publish to a closed topic dropped");
+        Some(Reason::NotAuthorized)
     }
 
     fn take_publish(
@@ -190,7 +199,8 @@ impl Broker {
         letter = letter.with(&properties, expires);
         let mut delivery = Delivery { entry: self.owed.next_id(), gated: received.is_some(), ..Delivery::of(Some(from.session)) };
         self.deliver(route, &mut letter, &mut delivery);
-        let keep = Keep { owed, received, retained, waits: acknowledged.then_some(from.conn) };
+        let source = if publish.retain { self.source(from.session) } else { Publisher::Gateway };
+        let keep = Keep { owed, received, retained, waits: acknowledged.then_some(from.conn), source };
         let counter = self.keep(&mut letter, keep, &mut delivery);
         if delivery.gated {
             let deferred = Deferred {
@@ -223,8 +233,27 @@ impl Broker {
             && let Some(message) = messages.pop_front()
         {
             self.counters.injected += 1;
-            self.accept(&message, None, &mut work);
+            match message.origin {
+                Origin::Upstream(from) => self.accept_from_upstream(&message, from, &mut work),
+                _ => self.accept(&message, None, &Publisher::Gateway, &mut work),
+            }
         }
+    }
+
+    /// What comes down acts with the upstream's rights, never with the gateway's.
+    fn accept_from_upstream(&mut self, message: &Message, from: UpstreamId, work: &mut Work) {
+        let (rights, properties) = (self.upstream_rights(from.0), Forwarded::from(&message.properties));
+        let may = |topic: &str| self.may_publish(&rights, topic);
+        if !may(message.topic.as_str()) || !properties.response_topic().is_none_or(may) {
+            self.counters.forbidden += 1;
+            work.spend(1);
+            tracing::debug!(upstream = self.name_of(from.0), topic = ?message.topic.as_str(), "message of an upstream without the right dropped");
+            return;
+        }
+        let user = format!("{UPSTREAM}{}", self.name_of(from.0)).into();
+        let identity = Identity { user: Some(user), client: "".into(), listener: "".into() };
+        let source = if message.retain { self.known_source(Publisher::Client(Arc::new(identity))) } else { Publisher::Gateway };
+        self.accept(message, None, &source, work);
     }
 
     /// Whether readings may be applied: where there are upstreams or sessions in the store, only once ids can be given.
@@ -233,8 +262,8 @@ impl Broker {
     }
 
     /// A message that nobody can be made to wait with: what upstreams would get of it is dropped where there is no room. `publisher`: the session
-    /// whose own it is.
-    pub(super) fn accept(&mut self, message: &Message, publisher: Option<SessionIndex>, work: &mut Work) {
+    /// whose own it is; `by`: who it comes from, where it is retained.
+    pub(super) fn accept(&mut self, message: &Message, publisher: Option<SessionIndex>, by: &Publisher, work: &mut Work) {
         let Ok(route) = self.route(message.topic.as_bytes(), work) else { return };
         let mut upstreams = route.upstreams;
         if let Origin::Upstream(from) = message.origin {
@@ -257,7 +286,7 @@ impl Broker {
         letter = letter.with(&message.properties, message.expiry.map(|seconds| self.now.mono + Duration::from_secs(seconds.into())));
         let mut delivery = Delivery { entry: self.owed.next_id(), ..Delivery::of(publisher) };
         self.deliver(&route, &mut letter, &mut delivery);
-        let keep = Keep { owed, received: None, retained, waits: None };
+        let keep = Keep { owed, received: None, retained, waits: None, source: by.clone() };
         self.keep(&mut letter, keep, &mut delivery);
         self.scratch = letter.into_scratch();
     }
@@ -293,7 +322,7 @@ impl Broker {
     /// The retained store and the outbox get what they are to keep. The id's counter, if one was given; 0: none.
     fn keep(&mut self, letter: &mut Letter<'_>, keep: Keep, delivery: &mut Delivery) -> u64 {
         let publisher = delivery.publisher.map_or(Who::Nobody, Who::Session);
-        let told = if letter.retain { self.retain(letter, keep.retained, publisher) } else { Told::default() };
+        let told = if letter.retain { self.retain(letter, keep.retained, &keep.source, publisher) } else { Told::default() };
         let retained = told.by_entry;
         self.counters.owed += u64::from(!keep.owed.is_empty());
         let due = std::mem::take(&mut delivery.due);
@@ -304,6 +333,7 @@ impl Broker {
                 due,
                 received: keep.received,
                 retained,
+                source: keep.source,
                 topic: letter.topic.clone(),
                 body: letter.kept_body(&self.budget),
                 qos: letter.qos,

@@ -173,9 +173,12 @@ impl Broker {
     }
 
     /// Sends what waits for nothing and was not written on this connection, in order: PUBLISH, or PUBREL where PUBREC has come.
-    fn send_unwritten(&mut self, id: ConnId, index: SessionIndex) {
+    pub(super) fn send_unwritten(&mut self, id: ConnId, index: SessionIndex) {
         let now = self.now.mono;
         let (Some(conn), Some(session)) = (self.conns.get_mut(id), self.sessions.get_mut(index)) else { return };
+        if session.checked != self.access.generation {
+            return;
+        }
         let (mut dropped, mut held_back) = (Vec::new(), false);
         // A client that came back may take fewer at a time than it did before [MQTT-3.3.4-9].
         let counts = session.inflight.iter().filter(|s| s.written || s.stage == Stage::Release).count();

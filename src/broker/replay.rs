@@ -1,9 +1,8 @@
 //! Retained messages: the last of each topic is kept, and goes to new subscriptions.
 
-use super::access;
 use super::apply::Work;
 use super::flow::SLOW_AT;
-use super::id::ConnId;
+use super::id::{ConnId, SessionIndex};
 use super::inflight::{Sent, Stage};
 use super::letter::{self, Letter};
 use super::limit::Who;
@@ -11,7 +10,7 @@ use super::output::Stored;
 use super::retained::is_expired;
 use super::session::Session;
 use super::state::Broker;
-use crate::model::{Due, DueState, Entry, EntryId, QoS, RetainedMessage, SessionId, StateChange};
+use crate::model::{Due, DueState, Entry, EntryId, Publisher, QoS, RetainedMessage, SessionId, StateChange};
 
 /// What a look at one retained topic costs of a turn, in deliveries. Measured: half a microsecond; ten clients with wildcards over 60,000 topics
 /// held up others' pings for 670 ms when eight looks cost one.
@@ -34,7 +33,7 @@ pub(super) struct Told {
 
 impl Broker {
     /// Keeps a message as its topic's last, or takes that away [MQTT-3.3.1-10]. `promised`: its publisher waits until the store has it.
-    pub(super) fn retain(&mut self, letter: &mut Letter<'_>, promised: bool, publisher: Who) -> Told {
+    pub(super) fn retain(&mut self, letter: &mut Letter<'_>, promised: bool, source: &Publisher, publisher: Who) -> Told {
         if letter.is_empty() {
             let gone = self.retained.clear(letter.topic) && !promised;
             return Told { by_entry: promised, gone };
@@ -42,7 +41,8 @@ impl Broker {
         let body = letter.kept_body(&self.budget);
         let properties = bytes::Bytes::copy_from_slice(letter.properties);
         let (topic, qos, expires) = (letter.topic.clone(), letter.qos, letter.expires);
-        let outcome = self.retained.set(RetainedMessage { topic, body, qos, properties, expires }, promised);
+        let source = source.clone();
+        let outcome = self.retained.set(RetainedMessage { topic, body, qos, properties, expires, source }, promised);
         if let Some(limit) = outcome.beyond {
             self.reached(limit, publisher);
         }
@@ -81,17 +81,18 @@ impl Broker {
     fn replay_within(&mut self, id: ConnId, work: &mut Work) {
         let now = self.now.mono;
         while !work.is_done() {
-            let Some(conn) = self.conns.get_mut(id) else { return };
-            let Some(session) = conn.session.and_then(|s| self.sessions.get_mut(s)) else { return };
-            let Some(replay) = conn.replays.front_mut() else { return };
+            let Some(conn) = self.conns.get(id) else { return };
+            let Some((index, session)) = conn.session.and_then(|s| Some((s, self.sessions.get(s)?))) else { return };
+            let Some(replay) = conn.replays.front() else { return };
             let Some(kept) = self.retained.next(&replay.subscription.filter, replay.after.as_ref()) else {
-                conn.replays.pop_front();
+                if let Some(conn) = self.conns.get_mut(id) {
+                    conn.replays.pop_front();
+                }
                 continue;
             };
             work.spend(DELIVERIES_A_LOOK);
             let retained = &kept.message;
             let topic = retained.topic.clone();
-            let closed = conn.restricted && access::is_closed(topic.as_str());
             // At QoS 0 it may not have come: its client was away, or slow.
             let qos = wanted_qos(retained, replay.subscription.options.qos, session);
             let came = kept.serial >= replay.until && qos != QoS::AtMostOnce;
@@ -99,7 +100,7 @@ impl Broker {
                 if self.retained.clear(&topic) {
                     self.change(StateChange::RetainedGone(topic.clone()), None);
                 }
-            } else if !closed && !came && replay.subscription.filter.matches(topic.as_str()) {
+            } else if !came && replay.subscription.filter.matches(topic.as_str()) && self.may_replay(index, retained) {
                 if conn.out.waiting() > SLOW_AT || self.budget.used() > self.limits.output_max || !session.queue.is_empty() {
                     return;
                 }
@@ -117,6 +118,12 @@ impl Broker {
         if self.wants_turn(id) {
             self.wakes.push(id);
         }
+    }
+
+    /// Whether its receiver may have it, and who published it might publish it now: a right that was taken from either ends what is retained by it.
+    fn may_replay(&self, index: SessionIndex, retained: &RetainedMessage) -> bool {
+        let topic = retained.topic.as_str();
+        self.sessions.get(index).is_some_and(|session| self.may_receive(session, topic)) && self.may_still_publish(&retained.source, topic)
     }
 
     /// `identifier`: of the subscription. False when the window is full.

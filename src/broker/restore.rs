@@ -16,7 +16,7 @@ use super::queue::Waiting;
 use super::session::Session;
 use super::state::Broker;
 use super::subscriptions::Sub;
-use crate::model::{Due, DueState, Entry, QoS, Restored, SessionId, StateChange, StoredSession, Subscription};
+use crate::model::{Due, DueState, Entry, Identity, QoS, Restored, RetainedMessage, SessionId, StateChange, StoredSession, Subscription};
 
 /// First byte of a PUBLISH at QoS 2.
 const PUBLISH_QOS2: u8 = 0x34;
@@ -37,7 +37,10 @@ impl Broker {
                     }
                 }
                 Restored::Entry(entry) => self.restore_entry(entry),
-                Restored::Retained(message) => self.retained.restore(message),
+                Restored::Retained(message) => {
+                    let source = self.known_source(message.source);
+                    self.retained.restore(RetainedMessage { source, ..message });
+                }
             }
         }
     }
@@ -45,6 +48,8 @@ impl Broker {
     /// Ids can be given: nothing more comes.
     pub(super) fn finish_restore(&mut self) {
         let restored = std::mem::replace(&mut self.restoring, HashMap::new());
+        // The site's lists may be others than when it was stored.
+        self.begin_check();
         if !restored.is_empty() {
             tracing::info!(sessions = self.durable, retained = self.retained.len(), "sessions are back");
         }
@@ -63,18 +68,22 @@ impl Broker {
     fn restore_session(&mut self, row: StoredSession) {
         let now = self.now.mono;
         let digest = row.digest();
-        let StoredSession { id, client, user: _, expiry, left_ms, restricted, will } = row;
+        let StoredSession { id, client, user, expiry, left_ms, listener, will } = row;
         let client: Rc<str> = Rc::from(&*client);
         if let Some(older) = self.by_client.get(&client).copied() {
             self.forget_restored(older);
         }
-        let index = self.new_session(&client);
+        let identity = Identity { user, client: (*client).into(), listener };
+        let rights = self.rights_of(&identity);
+        let listener = self.door_of(&identity.listener);
+        let index = self.new_session(&client, rights);
         self.restoring.insert(id, index);
         self.durable += 1;
         let Some(session) = self.sessions.get_mut(index) else { return };
         session.durable = Some(id);
         session.expiry = expiry;
-        session.restricted = restricted;
+        session.user = identity.user;
+        session.listener = listener;
         session.row = Some(digest);
         let full = Duration::from_secs(expiry.into());
         session.ends = (expiry != StoredSession::NEVER).then(|| now + left_ms.map_or(full, Duration::from_millis).min(full));
@@ -98,7 +107,7 @@ impl Broker {
 
     fn restore_subscription(&mut self, id: SessionId, subscription: Subscription) {
         let Some((index, session)) = self.restored(id) else { return };
-        let sub = Sub::new(index, &subscription, session.restricted);
+        let sub = Sub::new(index, &subscription);
         let filter = subscription.filter.clone();
         session.filters.push(subscription);
         self.subscriptions.insert(&filter, sub);

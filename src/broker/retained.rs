@@ -286,11 +286,11 @@ fn literal(filter: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Body, QoS};
+    use crate::model::{Body, Publisher, QoS};
 
     fn message(topic: &str, body: Body) -> RetainedMessage {
         let (topic, properties) = (Topic::new(topic).unwrap(), bytes::Bytes::new());
-        RetainedMessage { topic, body, qos: QoS::AtLeastOnce, properties, expires: None }
+        RetainedMessage { topic, body, qos: QoS::AtLeastOnce, properties, expires: None, source: Publisher::Gateway }
     }
 
     fn matching(store: &RetainedStore, filter: &str) -> Vec<String> {

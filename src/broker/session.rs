@@ -1,6 +1,7 @@
 //! A client's session: what it subscribed to, what is in flight to it and from it, what waits for it.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::conn::Replays;
@@ -9,7 +10,9 @@ use super::inflight::Inflight;
 use super::output::Budget;
 use super::qos2::Received;
 use super::queue::Queue;
-use crate::model::{EntryId, Mono, SessionId, StoredSession, StoredWill, Subscription};
+use super::rights::NEVER;
+use crate::access::rights::Rights;
+use crate::model::{EntryId, Identity, Mono, SessionId, StoredSession, StoredWill, Subscription};
 
 /// A client that has left something unanswered for so long is not prompt: what it is sent next goes to the store at once (outbox.md 6).
 const PROMPT: Duration = Duration::from_millis(500);
@@ -32,8 +35,15 @@ pub(super) struct Session {
     pub(super) row: Option<u64>,
     /// The will of a connection that is over, and when it is published, if that is not now.
     pub(super) will: Option<(Mono, Box<StoredWill>)>,
-    /// The connection, or the last one, came by a restricted listener.
-    pub(super) restricted: bool,
+    /// Whose it is, and what they may do. `None`: nobody's.
+    pub(super) user: Option<Arc<str>>,
+    pub(super) rights: Rc<Rights>,
+    /// The generation of the site's lists by which all that the session holds was looked through.
+    pub(super) checked: u32,
+    /// Index of the listener by which its client came last.
+    pub(super) listener: u16,
+    /// Its client, as the source of what is kept of it.
+    pub(super) source: Option<Arc<Identity>>,
     /// Messages that the client takes at a time (receive maximum).
     pub(super) receive_maximum: u16,
     /// Each filter once, with what was granted.
@@ -52,7 +62,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(client: Rc<str>, serial: u64) -> Self {
+    pub(super) fn new(client: Rc<str>, serial: u64, rights: Rc<Rights>) -> Self {
         Self {
             client,
             serial,
@@ -63,7 +73,11 @@ impl Session {
             deadline: None,
             row: None,
             will: None,
-            restricted: false,
+            user: None,
+            rights,
+            checked: NEVER,
+            listener: u16::MAX,
+            source: None,
             receive_maximum: u16::MAX,
             filters: Vec::new(),
             inflight: Inflight::default(),

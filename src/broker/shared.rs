@@ -14,8 +14,10 @@ use super::letter::Letter;
 use super::limit::{Limit, Who};
 use super::limits::Limits;
 use super::queue::Waiting;
+use super::session::Session;
 use super::state::Broker;
 use super::subscriptions::{Route, Sub};
+use crate::access::rights::is_closed;
 use crate::model::{DoneHow, DueState, Entry, EntryId, QoS, StateChange, TopicFilter};
 use crate::mqtt::packet::Shared;
 
@@ -162,24 +164,23 @@ impl Broker {
     pub(super) fn choose_members(&mut self, route: &Route, qos: QoS) -> bool {
         let mut chosen = std::mem::take(&mut self.chosen);
         chosen.clear();
-        chosen.extend(route.shared.iter().filter_map(|id| self.choose(*id, route.closed, qos, u64::MAX)));
+        chosen.extend(route.shared.iter().filter_map(|id| self.choose(*id, route.topic.as_str(), qos, u64::MAX)));
         let any = chosen.iter().any(|choice| self.is_kept_for(choice, qos));
         self.chosen = chosen;
         any
     }
 
-    /// The member who is to get a message at `qos`. `closed`: of a topic that is closed to restricted clients; `before`: only sessions that began
-    /// before this serial.
-    fn choose(&self, group: GroupId, closed: bool, qos: QoS, before: u64) -> Option<Choice> {
+    /// The member who is to get a message at `qos`: one that may receive it. `before`: only sessions that began before this serial.
+    fn choose(&self, group: GroupId, topic: &str, qos: QoS, before: u64) -> Option<Choice> {
         let mut best: Option<(Readiness, Choice)> = None;
+        let closed = is_closed(topic);
         for (place, sub) in self.subscriptions.groups.in_turn(group) {
-            if closed && sub.restricted {
+            let Some(session) = self.sessions.get(sub.session).filter(|session| session.serial < before) else { continue };
+            let Some(readiness) = self.readiness(session, qos.min(sub.qos)) else { continue };
+            if best.as_ref().is_some_and(|(than, _)| readiness >= *than) || !self.access.may_receive(session, &self.doors, topic, closed) {
                 continue;
             }
-            let Some(readiness) = self.readiness(sub, qos, before) else { continue };
-            if best.as_ref().is_none_or(|(than, _)| readiness < *than) {
-                best = Some((readiness, Choice { group, place, sub: *sub }));
-            }
+            best = Some((readiness, Choice { group, place, sub: *sub }));
             if readiness == Readiness::Ready {
                 break;
             }
@@ -187,9 +188,8 @@ impl Broker {
         best.map(|(_, choice)| choice)
     }
 
-    fn readiness(&self, sub: &Sub, qos: QoS, before: u64) -> Option<Readiness> {
-        let session = self.sessions.get(sub.session).filter(|s| s.serial < before)?;
-        let qos = qos.min(sub.qos);
+    /// At the `qos` that it would get.
+    fn readiness(&self, session: &Session, qos: QoS) -> Option<Readiness> {
         let Some(conn) = session.conn.and_then(|id| self.conns.get(id)) else {
             let queues = !session.is_brief() && (qos != QoS::AtMostOnce || self.limits.queue_qos0);
             return queues.then_some(Readiness::Away);
@@ -199,7 +199,7 @@ impl Broker {
     }
 
     /// The chosen member of each group gets the message.
-    pub(super) fn deliver_shared(&mut self, route: &Route, letter: &mut Letter<'_>, delivery: &mut Delivery) {
+    pub(super) fn deliver_shared(&mut self, letter: &mut Letter<'_>, delivery: &mut Delivery) {
         let mut chosen = std::mem::take(&mut self.chosen);
         // Who gets it when its packet id is committed.
         let mut later = Vec::new();
@@ -212,7 +212,7 @@ impl Broker {
                 let (qos, message) = (letter.qos, letter.stored(&self.budget));
                 let (retain, entry) = (letter.retain, EntryId::ZERO);
                 let waiting = Waiting { message, qos, retain, entry, identifiers, group: Some(group), gate: 0 };
-                self.hand_over(group, route.closed, waiting);
+                self.hand_over(group, waiting);
                 continue;
             }
             if !delivery.late {
@@ -271,8 +271,7 @@ impl Broker {
             let (Some(group), entry) = (waiting.group, waiting.entry) else { continue };
             let kept = durable.filter(|_| entry != EntryId::ZERO);
             let waiting = Waiting { entry: kept.map_or(EntryId::ZERO, |_| entry), ..waiting };
-            let closed = super::access::is_closed(waiting.message.topic.as_str());
-            self.hand_over(group, closed, waiting);
+            self.hand_over(group, waiting);
             if let Some(session) = kept {
                 self.done(session, entry, DoneHow::Acknowledged);
             }
@@ -281,13 +280,13 @@ impl Broker {
 
     /// A message of a group goes to the member who can take it best; nobody there: it is dropped. Where the store has it, it has it for the new
     /// member before the old one's row goes.
-    fn hand_over(&mut self, group: GroupId, closed: bool, waiting: Waiting) {
+    pub(super) fn hand_over(&mut self, group: GroupId, waiting: Waiting) {
         let now = self.now;
         if waiting.message.is_expired(now.mono) {
             self.counters.expired += 1;
             return;
         }
-        let Some(Choice { place, sub, .. }) = self.choose(group, closed, waiting.qos, u64::MAX) else { return };
+        let Some(Choice { place, sub, .. }) = self.choose(group, waiting.message.topic.as_str(), waiting.qos, u64::MAX) else { return };
         self.subscriptions.groups.took(group, place);
         let (index, qos) = (sub.session, sub.qos.min(waiting.qos));
         let retain = waiting.retain && sub.retain_as_published;
@@ -350,7 +349,7 @@ impl Broker {
 
 impl Sent {
     /// What was sent at QoS 2 may have been taken: it is finished with this client only (5.0, 4.8.2).
-    fn may_be_taken(&self) -> bool {
+    pub(super) fn may_be_taken(&self) -> bool {
         match self.stage {
             Stage::AtLeastOnce => false,
             Stage::ExactlyOnce => self.written || self.first & DUP != 0,
@@ -360,7 +359,7 @@ impl Sent {
 }
 
 /// A message that was on its way, to be sent to somebody else.
-fn waiting_again(sent: Sent) -> Option<Waiting> {
+pub(super) fn waiting_again(sent: Sent) -> Option<Waiting> {
     let retain = sent.first & 1 != 0;
     let qos = if sent.stage == Stage::AtLeastOnce { QoS::AtLeastOnce } else { QoS::ExactlyOnce };
     Some(Waiting { message: sent.message?, qos, retain, entry: sent.entry, identifiers: None, group: sent.group, gate: sent.wait })

@@ -26,6 +26,7 @@ use super::owed::Owed;
 use super::passwords::Passwords;
 use super::queue::QueueLimits;
 use super::retained::RetainedStore;
+use super::rights::Access;
 use super::scram::Scram;
 use super::secured::Securing;
 use super::session::Session;
@@ -50,6 +51,7 @@ pub(super) struct Broker {
     pub(super) sessions: Slab<Box<Session>>,
     pub(super) by_client: HashMap<Rc<str>, SessionIndex>,
     pub(super) subscriptions: Subscriptions,
+    pub(super) access: Access,
     pub(super) retained: RetainedStore,
     pub(super) owed: Owed,
     pub(super) budget: Budget,
@@ -122,6 +124,7 @@ impl Broker {
         let scram = Scram::new(&passwords.seed("scram", &[]));
         Self {
             passwords,
+            access: Access::new(&options.policy, &options.listeners),
             policy: options.policy,
             revoking: Vec::new(),
             owed: Owed::new(options.limits.unsecured_max),

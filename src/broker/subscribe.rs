@@ -1,6 +1,5 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
-use super::access;
 use super::apply::Work;
 use super::conn::Replay;
 use super::end::End;
@@ -8,7 +7,7 @@ use super::id::ConnId;
 use super::limit::{Limit, Who};
 use super::state::Broker;
 use super::subscriptions::Sub;
-use crate::model::{RetainHandling, StateChange, Subscription};
+use crate::model::{RetainHandling, StateChange, Subscription, TopicFilter};
 use crate::mqtt::packet::{Shared, Subscribe, Unsubscribe};
 use crate::mqtt::{Reason, encode};
 
@@ -23,6 +22,7 @@ impl Broker {
         let mut last = 0;
         for (filter, options) in subscribe.filters {
             let added = match filter {
+                Ok(filter) if !self.grants(id, &filter) => Err(Reason::NotAuthorized),
                 Ok(filter) => self.add_filter(id, Subscription { filter, options, identifier: subscribe.identifier }),
                 Err(_) => Err(Reason::TopicFilterInvalid),
             };
@@ -35,6 +35,17 @@ impl Broker {
         self.answer(id, last, packet);
         self.replay(id, work);
         Ok(())
+    }
+
+    /// Each filter by itself. One that is none is for others to refuse.
+    fn grants(&mut self, id: ConnId, filter: &TopicFilter) -> bool {
+        let Some(session) = self.conns.get(id).and_then(|conn| self.sessions.get(conn.session?)) else { return true };
+        if Shared::parse(filter.as_str()).is_err() || self.may_subscribe(session, filter.as_str()) {
+            return true;
+        }
+        tracing::debug!(client = ?session.client, filter = ?filter, "subscription refused");
+        self.counters.forbidden += 1;
+        false
     }
 
     /// Each filter of a packet is looked for among those that the session has by then.
@@ -59,7 +70,6 @@ impl Broker {
     fn add_filter(&mut self, id: ConnId, mut subscription: Subscription) -> Result<u64, Reason> {
         let Some(conn) = self.conns.get_mut(id) else { return Ok(0) };
         let Some((index, session)) = conn.session.and_then(|s| Some((s, self.sessions.get_mut(s)?))) else { return Ok(0) };
-        let restricted = conn.restricted;
         if conn.bridge {
             // A bridge of 3.x has no options to say what it needs.
             subscription.options.no_local = true;
@@ -67,10 +77,6 @@ impl Broker {
         }
         let filter = &subscription.filter;
         let shared = Shared::parse(filter.as_str()).map_err(|_| Reason::TopicFilterInvalid)?;
-        if restricted && access::is_closed(shared.map_or(filter.as_str(), |shared| shared.filter)) {
-            tracing::debug!(client = ?session.client, filter = ?filter, "subscription refused");
-            return Err(Reason::NotAuthorized);
-        }
         let count = session.filters.len();
         let new = match session.filters.iter_mut().find(|old| old.filter == *filter) {
             Some(old) => {
@@ -90,8 +96,7 @@ impl Broker {
                 true
             }
         };
-        self.subscriptions.insert(filter, Sub::new(index, &subscription, restricted));
-        session.restricted = restricted;
+        self.subscriptions.insert(filter, Sub::new(index, &subscription));
         let replays = match subscription.options.retain_handling {
             _ if shared.is_some() => false,
             RetainHandling::Send => true,

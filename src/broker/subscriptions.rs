@@ -1,17 +1,18 @@
 //! Who gets a topic: a tree of filters, and before it a cache of the topics that are in use.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use foldhash::{HashMap, HashMapExt};
 
-use super::access;
 use super::destination;
 use super::id::SessionIndex;
 use super::limit::Limit;
 use super::limits::Limits;
 use super::shared::{GroupId, Groups, Joined, Left};
+use crate::access::rights::is_closed;
 use crate::model::{QoS, SubscribeOptions, Subscription, Topic, TopicError, TopicFilter, UpstreamSet};
 use crate::mqtt::packet::Shared;
 
@@ -32,14 +33,12 @@ pub(super) struct Sub {
     pub(super) no_local: bool,
     pub(super) retain_as_published: bool,
     pub(super) identifier: Option<u32>,
-    /// Its client came by a restricted listener.
-    pub(super) restricted: bool,
 }
 
 impl Sub {
-    pub(super) const fn new(session: SessionIndex, subscription: &Subscription, restricted: bool) -> Self {
+    pub(super) const fn new(session: SessionIndex, subscription: &Subscription) -> Self {
         let SubscribeOptions { qos, no_local, retain_as_published, .. } = subscription.options;
-        Self { session, qos, no_local, retain_as_published, identifier: subscription.identifier, restricted }
+        Self { session, qos, no_local, retain_as_published, identifier: subscription.identifier }
     }
 }
 
@@ -84,16 +83,29 @@ impl Receiver {
 pub(super) struct Route {
     pub(super) topic: Topic,
     pub(super) upstreams: UpstreamSet,
-    /// Closed to clients of restricted listeners.
+    /// Closed to anonymous clients where a site has no lists.
     pub(super) closed: bool,
     /// Each session once [MQTT-3.3.5-1].
     pub(super) receivers: Box<[Receiver]>,
     /// Groups of shared subscriptions that match.
     pub(super) shared: Box<[GroupId]>,
     generation: u64,
+    /// Whether who published to it last may, by the number of its rights.
+    asked: Cell<(u64, bool)>,
 }
 
 impl Route {
+    /// What `ask` says of these rights, or has said the last time.
+    pub(super) fn remembered(&self, rights: u64, ask: impl FnOnce() -> bool) -> bool {
+        let (known, answer) = self.asked.get();
+        if known == rights {
+            return answer;
+        }
+        let answer = ask();
+        self.asked.set((rights, answer));
+        answer
+    }
+
     /// Receivers, a group counted as one.
     pub(super) const fn len(&self) -> usize {
         self.receivers.len() + self.shared.len()
@@ -225,17 +237,22 @@ impl Subscriptions {
         removed
     }
 
-    /// Where `name` goes.
+    /// Rights have changed: who may receive a topic is asked again.
+    pub(super) const fn rights_changed(&mut self) {
+        self.generation += 1;
+    }
+
+    /// Where `name` goes. `may`: whether a session may receive a topic; the third says whether that is closed, as [`Route::closed`].
     ///
     /// # Errors
     /// `name` is no topic name.
-    pub(super) fn route(&mut self, name: &[u8]) -> Result<Rc<Route>, TopicError> {
+    pub(super) fn route(&mut self, name: &[u8], may: impl Fn(SessionIndex, &str, bool) -> bool) -> Result<Rc<Route>, TopicError> {
         let topic = match self.cache.get(name) {
             Some(route) if route.generation == self.generation => return Ok(Rc::clone(route)),
             Some(route) => route.topic.clone(),
             None => Topic::from_bytes(Bytes::copy_from_slice(name))?,
         };
-        let route = Rc::new(self.find(topic));
+        let route = Rc::new(self.find(topic, may));
         if name.len() <= CACHE_TOPIC_LENGTH_MAX {
             self.keep(&route);
         }
@@ -247,14 +264,14 @@ impl Subscriptions {
         std::mem::take(&mut self.looked_at)
     }
 
-    fn find(&mut self, topic: Topic) -> Route {
+    fn find(&mut self, topic: Topic, may: impl Fn(SessionIndex, &str, bool) -> bool) -> Route {
         let name = topic.as_str();
-        let closed = access::is_closed(name);
+        let closed = is_closed(name);
         let mut receivers = Vec::new();
         let mut looked_at = self.root.collect(Some(name), !name.starts_with('$'), &mut receivers) + receivers.len();
-        receivers.retain(|sub| !(closed && sub.restricted));
         receivers.sort_unstable_by_key(|sub| sub.session);
-        let receivers = receivers.chunk_by(|a, b| a.session == b.session).filter_map(merge).collect();
+        let each = receivers.chunk_by(|a, b| a.session == b.session);
+        let receivers = each.filter(|subs| subs.first().is_some_and(|sub| may(sub.session, name, closed))).filter_map(merge).collect();
         let mut groups = Vec::new();
         if !self.shared.is_empty() {
             looked_at += self.shared.collect(Some(name), !name.starts_with('$'), &mut groups) + groups.len();
@@ -262,7 +279,7 @@ impl Subscriptions {
         self.looked_at += looked_at;
         let shared = groups.iter().filter_map(|sub| GroupId::try_from(sub.session).ok()).collect();
         let upstreams = destination::wanting(&self.upstreams, name);
-        Route { upstreams, closed, receivers, shared, generation: self.generation, topic }
+        Route { upstreams, closed, receivers, shared, generation: self.generation, asked: Cell::new((u64::MAX, false)), topic }
     }
 
     fn keep(&mut self, route: &Rc<Route>) {
@@ -410,90 +427,4 @@ fn take(subs: &mut Vec<Sub>, session: SessionIndex) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sub(session: SessionIndex, qos: QoS) -> Sub {
-        Sub { session, qos, no_local: false, retain_as_published: false, identifier: None, restricted: false }
-    }
-
-    const FILTERS: [&str; 14] = ["#", "+", "a", "a/#", "a/+", "a/b", "a/+/c", "+/b", "+/+/#", "/", "/+", "$SYS/#", "$SYS/+", "a/b/c/d"];
-
-    /// The tree says the same as each filter by itself, before and after removals.
-    #[test]
-    fn the_tree_matches_as_the_filters_do() {
-        let mut subscriptions = Subscriptions::new(Vec::new());
-        let filters = FILTERS.map(|f| TopicFilter::new(f).unwrap());
-        for (session, filter) in filters.iter().enumerate() {
-            assert!(subscriptions.insert(filter, sub(session, QoS::AtMostOnce)));
-            assert!(!subscriptions.insert(filter, sub(session, QoS::AtLeastOnce)));
-        }
-        for removed in 0..=filters.len() {
-            for topic in ["a", "a/b", "a/", "/", "//", "a/x/c", "a/b/c/d", "b", "x/b", "$SYS/x", "$SYS/x/y", "$SYS", "a/b/c"] {
-                let want: Vec<usize> = (removed..filters.len()).filter(|i| filters.get(*i).is_some_and(|f| f.matches(topic))).collect();
-                let route = subscriptions.route(topic.as_bytes()).unwrap();
-                let got: Vec<usize> = route.receivers.iter().map(|s| s.session).collect();
-                assert_eq!(got, want, "{topic} without the first {removed}");
-            }
-            if let Some(filter) = filters.get(removed) {
-                assert!(subscriptions.remove(filter, removed));
-                assert!(!subscriptions.remove(filter, removed));
-            }
-        }
-        assert!(subscriptions.root.is_empty());
-        assert_eq!((subscriptions.nodes, subscriptions.bytes), (0, 0));
-    }
-
-    #[test]
-    fn all_filters_together_have_a_limit() {
-        let limits = Limits::default();
-        let (levels_max, nodes_max) = (limits.topic_levels_max, limits.subscription_levels_max);
-        for (name, levels, length, nodes_max, limit) in
-            [("deep", levels_max, 1, nodes_max, Limit::SubscriptionLevelsMax), ("long", 1, 60_000, 200, Limit::SubscriptionBytes)]
-        {
-            let mut subscriptions = Subscriptions::new(Vec::new());
-            let filter = |i: usize| {
-                TopicFilter::new(&format!("{i}{}", format!("/{}", "x".repeat(length)).repeat(levels - 1 + length / 60_000))).unwrap()
-            };
-            let reached = (0..10_000).find_map(|i| {
-                let reached = subscriptions.limit_for(&filter(i), &limits);
-                if reached.is_none() {
-                    subscriptions.insert(&filter(i), sub(i, QoS::AtMostOnce));
-                }
-                Some((i, reached?))
-            });
-            let (fitting, reached) = reached.expect("a limit");
-            assert_eq!(reached, limit, "{name}");
-            assert!(fitting >= 100 && subscriptions.nodes + levels_max >= nodes_max, "{name}: {fitting}, {} nodes", subscriptions.nodes);
-            assert!(subscriptions.nodes <= limits.subscription_levels_max && subscriptions.bytes <= limits.subscription_bytes, "{name}");
-            subscriptions.remove(&filter(0), 0);
-            assert_eq!(subscriptions.limit_for(&filter(0), &limits), None, "{name}");
-        }
-    }
-
-    #[test]
-    fn a_session_gets_a_topic_once_at_its_highest_qos() {
-        let mut subscriptions = Subscriptions::new(Vec::new());
-        for (filter, qos) in [("#", QoS::AtMostOnce), ("a/+", QoS::AtLeastOnce), ("a/b", QoS::AtMostOnce)] {
-            subscriptions.insert(&TopicFilter::new(filter).unwrap(), Sub { restricted: true, ..sub(3, qos) });
-        }
-        let route = subscriptions.route(b"a/b").unwrap();
-        let all = Wish { qos: QoS::AtLeastOnce, retain_as_published: false, identifiers: None };
-        assert_eq!(*route.receivers, [Receiver { session: 3, all, own: Own::Same }]);
-        assert!(subscriptions.route(b"a/set").unwrap().receivers.is_empty());
-    }
-
-    #[test]
-    fn the_cache_stays_within_its_limits() {
-        let mut subscriptions = Subscriptions::new(Vec::new());
-        let filter = TopicFilter::new("#").unwrap();
-        for session in 0..100 {
-            subscriptions.insert(&filter, sub(session, QoS::AtMostOnce));
-        }
-        for i in 0..10_000 {
-            subscriptions.route(format!("t/{i}").as_bytes()).unwrap();
-            assert!(subscriptions.cache.len() <= CACHE_TOPICS_MAX && subscriptions.cached_receivers <= CACHE_RECEIVERS_MAX);
-            assert_eq!(subscriptions.cached_receivers, subscriptions.cache.len() * 100);
-        }
-    }
-}
+mod tests;

@@ -10,7 +10,7 @@ use super::apply::Work;
 use super::deliver::Delivery;
 use super::letter::{Letter, Source};
 use super::state::Broker;
-use crate::model::{Body, Mono, QoS, RetainedMessage, Topic, UpstreamId};
+use crate::model::{Body, Mono, Publisher, QoS, RetainedMessage, Topic, UpstreamId};
 
 /// What has passed so far, beside what the status has.
 #[derive(Debug, Clone, Copy, Default)]
@@ -172,7 +172,14 @@ impl Broker {
             self.owed.done(done);
         }
         let (topic, properties) = (topic.clone(), Bytes::new());
-        self.retained.set_unstored(RetainedMessage { topic, body, qos: QoS::ExactlyOnce, properties, expires: None });
+        self.retained.set_unstored(RetainedMessage {
+            topic,
+            body,
+            qos: QoS::ExactlyOnce,
+            properties,
+            expires: None,
+            source: Publisher::Gateway,
+        });
     }
 }
 

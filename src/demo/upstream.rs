@@ -44,7 +44,7 @@ impl Upstream {
         let (bound, listening) = oneshot::channel();
         // What an outbox would say first.
         let _ = notices.try_send(OutboxToBroker::Started(Start { epoch: 1, nonce: 0 }));
-        let listener = Listener::plain("upstream".into(), broker::At::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))), false);
+        let listener = Listener::plain("upstream".into(), broker::At::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))));
         let options = Options { listeners: vec![listener], ..Options::default() };
         let (_, policy) = mpsc::channel(1);
         let heartbeat = Heartbeat::new("upstream", PATIENCE);

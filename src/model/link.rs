@@ -12,7 +12,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::{Body, Change, Due, DueDone, EntryId, IdRange, Mono, QoS, Restored, SessionId, Start, Topic, UpstreamId, UpstreamSet, Wall};
+use super::{
+    Body, Change, Due, DueDone, EntryId, IdRange, Mono, Publisher, QoS, Restored, SessionId, Start, Topic, UpstreamId, UpstreamSet, Wall,
+};
 
 /// A message that has a destination (outbox.md 1, 2). Cheap to clone unless many sessions are owed it.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +27,8 @@ pub struct Entry {
     pub received: Option<(SessionId, u16)>,
     /// The retained store is owed it: `topic`'s row is replaced, or removed where the body is empty. Settled by a commit only.
     pub retained: bool,
+    /// Who published it, for the retained store.
+    pub source: Publisher,
     pub topic: Topic,
     pub body: Body,
     pub qos: QoS,
@@ -55,6 +59,7 @@ impl Entry {
             due: Vec::new(),
             received: None,
             retained: false,
+            source: Publisher::Gateway,
             topic,
             body,
             qos: QoS::AtLeastOnce,

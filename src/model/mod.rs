@@ -26,8 +26,8 @@ pub use link::{BridgeToOutbox, Entry, OutboxToBroker, Outcome, Page, Put, Query,
 pub use message::{Message, Origin, QoS};
 pub use secret::{Secret, SecretError};
 pub use session::{
-    Change, DoneHow, Due, DueDone, DueState, Identity, Restored, RetainHandling, RetainedMessage, SessionId, StateChange, StoredSession,
-    StoredWill, SubscribeOptions, Subscription,
+    Change, DoneHow, Due, DueDone, DueState, Identity, Publisher, Restored, RetainHandling, RetainedMessage, SessionId, StateChange,
+    StoredSession, StoredWill, SubscribeOptions, Subscription,
 };
 pub use time::{Mono, Now, Wall};
 pub use topic::{Topic, TopicError, TopicFilter, check_name};

@@ -20,6 +20,17 @@ pub struct Identity {
     pub listener: Arc<str>,
 }
 
+/// Who published a message that is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Publisher {
+    /// The gateway itself.
+    #[default]
+    Gateway,
+    /// Nobody has noted it: it was kept by a version that did not.
+    Unknown,
+    Client(Arc<Identity>),
+}
+
 /// What one session is owed of an entry: one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Due {
@@ -90,8 +101,6 @@ pub struct StoredWill {
     pub expiry: Option<u32>,
     /// Seconds from the end of the connection to its publication.
     pub delay: u32,
-    /// By a restricted listener.
-    pub restricted: bool,
 }
 
 impl StoredWill {
@@ -113,7 +122,8 @@ pub struct StoredSession {
     /// Milliseconds of `expiry` that were left when the row was written; `None` while connected, and where it does not expire. What is counted
     /// down by the clock of a run is written at its orderly end, and once an hour.
     pub left_ms: Option<u64>,
-    pub restricted: bool,
+    /// The name of the listener by which its client came last; empty: none is known.
+    pub listener: Arc<str>,
     /// Of the connection that is there, or whose will is still to be published.
     pub will: Option<StoredWill>,
 }
@@ -175,7 +185,7 @@ impl StateChange {
         match self {
             Self::Session(session) => {
                 let will = session.will.as_ref().map_or(0, |will| will.topic.as_bytes().len() + will.body.len() + will.properties.len());
-                session.client.len() + session.user.as_ref().map_or(0, |user| user.len()) + will
+                session.client.len() + session.listener.len() + session.user.as_ref().map_or(0, |user| user.len()) + will
             }
             Self::Subscribed { subscription, .. } => subscription.filter.as_str().len(),
             Self::Unsubscribed { filter, .. } => filter.as_str().len(),
@@ -195,6 +205,7 @@ pub struct RetainedMessage {
     pub properties: Bytes,
     /// When it expires; on disk the rest is kept.
     pub expires: Option<Mono>,
+    pub source: Publisher,
 }
 
 /// A session is done with an entry: it was acknowledged, or dropped.

@@ -49,6 +49,9 @@ pub struct BrokerStatus {
     /// PUBLISH packets of 5.0 clients that were refused with a reason code.
     #[serde(default)]
     pub refused_publishes: u64,
+    /// What clients wanted and their rights do not allow: messages, answers to them, wills, subscriptions; and sessions of others.
+    #[serde(default)]
+    pub forbidden: u64,
     /// Messages whose expiry interval passed before they could be delivered.
     #[serde(default)]
     pub expired: u64,

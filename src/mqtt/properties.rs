@@ -327,6 +327,12 @@ impl<'a> Forwarded<'a> {
         }
     }
 
+    /// Where the message's receivers are to answer (3.3.2.3.5).
+    pub fn response_topic(&self) -> Option<&'a str> {
+        let topic = |property| if let Property::ResponseTopic(topic) = property { Some(topic) } else { None };
+        self.parts.into_iter().flat_map(decode).find_map(topic)
+    }
+
     /// Reads the block that is next in `reader`, of the packet `frame`, and hands what does not go on to `other`.
     #[inline]
     pub(super) fn read(

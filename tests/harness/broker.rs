@@ -2,10 +2,13 @@
 //! to, the outbox.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::mpsc as std_mpsc;
+use std::sync::{Arc, mpsc as std_mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use super::gateway::ALL_RIGHTS;
+use tidegate::access::Policy;
+use tidegate::access::acl::Acl;
 use tidegate::broker::{self, At, Links, Listener, Options};
 use tidegate::model::status::BrokerStatus;
 use tidegate::model::{IdRange, Message, OutboxToBroker, Phase, Put, Query, Start, ToOutbox, TopicFilter};
@@ -32,12 +35,14 @@ pub struct LocalBroker {
 pub fn options(upstreams: &[&[&str]]) -> Options {
     let filters = |list: &&[&str]| list.iter().map(|f| TopicFilter::new(f).expect("a filter")).collect();
     let upstreams = upstreams.iter().map(filters).collect();
-    Options { listeners: vec![listener(false)], upstreams, ..Options::default() }
+    let acl = Acl::parse(ALL_RIGHTS.as_bytes()).expect("an access list");
+    let policy = Policy { acl: Some(Arc::new(acl)), ..Policy::default() };
+    Options { listeners: vec![listener()], policy, upstreams, ..Options::default() }
 }
 
-/// On loopback, whether or not its clients are restricted.
-pub fn listener(restricted: bool) -> Listener {
-    Listener::plain("test".into(), At::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))), restricted)
+/// On loopback.
+pub fn listener() -> Listener {
+    Listener::plain("test".into(), At::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))))
 }
 
 impl LocalBroker {

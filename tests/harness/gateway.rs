@@ -33,7 +33,26 @@ pub struct Site {
     pub port: u16,
 }
 
+/// An access list by which anybody may do what only named users may where there is none.
+pub const ALL_RIGHTS: &str = "everyone\ntopic #\ntopic $SYS/#\ntopic $a/#\ntopic $x/#\ntopic $event/#\ntopic $shared/#\n";
+
 impl Site {
+    /// As [`Site::new`], with this access list.
+    pub fn with_acl(acl: &str, rest: &str) -> Self {
+        let site = Self::new("");
+        site.write_acl(acl);
+        site.rewrite(&format!("[broker.access]\nacl = \"{}\"\n{rest}", site.acl().display()));
+        site
+    }
+
+    pub fn acl(&self) -> PathBuf {
+        self.path().join("acl")
+    }
+
+    pub fn write_acl(&self, acl: &str) {
+        std::fs::write(self.acl(), acl).expect("the access list is written");
+    }
+
     /// A site named `plant-7` with a store and one listener on the loopback; `rest` is the rest of its file.
     pub fn new(rest: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("tidegate-test-").tempdir().expect("a temporary folder");

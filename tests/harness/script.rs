@@ -28,7 +28,7 @@ use std::time::Duration;
 use tidegate::clock;
 use tidegate::model::Mono;
 
-use super::gateway::Site;
+use super::gateway::{ALL_RIGHTS, Site};
 use super::mosquitto::{Mosquitto, Options};
 use super::packet::{Ids, decode, encode, property, sorted, words};
 
@@ -46,7 +46,7 @@ pub fn check(rows: &[Row]) {
         let rows: Vec<Row> = rows.iter().copied().filter(|(_, script)| !script.contains("not mosquitto")).collect();
         return check_at(Mosquitto::with(&Options::default()).port(), &rows);
     }
-    let site = Site::new("");
+    let site = Site::with_acl(ALL_RIGHTS, "");
     let gateway = site.start();
     check_at(site.port, rows);
     drop(gateway);

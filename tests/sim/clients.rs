@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate::model::{
-    Body, BridgeToOutbox, Change, DoneHow, Due, DueDone, DueState, Entry, EntryId, IdRange, Mono, Now, Outcome, Put, QoS, RetainedMessage,
-    SessionId, Settled, Start, StateChange, StoredSession, SubscribeOptions, Subscription, Topic, TopicFilter, UpstreamId, Wall,
+    Body, BridgeToOutbox, Change, DoneHow, Due, DueDone, DueState, Entry, EntryId, IdRange, Mono, Now, Outcome, Publisher, Put, QoS,
+    RetainedMessage, SessionId, Settled, Start, StateChange, StoredSession, SubscribeOptions, Subscription, Topic, TopicFilter, UpstreamId,
+    Wall,
 };
 use tidegate::outbox::Options;
 use tidegate::outbox::job::{Job, Report, Trouble};
@@ -226,7 +227,7 @@ impl World {
         let id = self.id();
         let name = format!("client {client}").into();
         let expiry = StoredSession::NEVER;
-        let session = StoredSession { id: SessionId(id), client: name, user: None, expiry, left_ms: None, restricted: false, will: None };
+        let session = StoredSession { id: SessionId(id), client: name, user: None, expiry, left_ms: None, listener: "".into(), will: None };
         self.clients[client].session = Some(SessionId(id));
         self.change(id, StateChange::Session(session));
     }

@@ -121,7 +121,8 @@ impl Gateway {
     pub fn session(&mut self, client: &str) -> SessionId {
         let id = SessionId(EntryId::new(self.start.epoch, self.counter + 1));
         let client = client.into();
-        let session = StoredSession { id, client, user: None, expiry: StoredSession::NEVER, left_ms: None, restricted: false, will: None };
+        let session =
+            StoredSession { id, client, user: None, expiry: StoredSession::NEVER, left_ms: None, listener: "".into(), will: None };
         self.change(StateChange::Session(session));
         self.settle();
         assert!(self.is_secured(id.0));

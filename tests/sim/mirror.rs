@@ -46,8 +46,8 @@ impl Mirror {
         if entry.retained && entry.body.bytes.is_empty() {
             self.retained.remove(&entry.topic);
         } else if entry.retained {
-            let Entry { topic, body, qos, properties, expires, .. } = entry.clone();
-            self.retained.insert(topic.clone(), RetainedMessage { topic, body, qos, properties, expires });
+            let Entry { topic, body, qos, properties, expires, source, .. } = entry.clone();
+            self.retained.insert(topic.clone(), RetainedMessage { topic, body, qos, properties, expires, source });
         }
     }
 

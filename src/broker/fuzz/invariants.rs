@@ -8,6 +8,7 @@ use super::rig::{Line, Rig};
 use super::store::{Disk, Rows, Store};
 use crate::broker::conn::Hold;
 use crate::broker::flow::SLOW_AT;
+use crate::broker::id::ConnId;
 use crate::broker::inflight::Stage;
 use crate::broker::output::{RECEIVER_OVERHEAD, Stored};
 use crate::broker::state::Broker;
@@ -55,6 +56,14 @@ pub(super) fn promised(news: &News, store: &Store, peer: &Peer, session: Option<
         }
         _ => {}
     }
+}
+
+/// Nobody receives what its rights forbid.
+pub(super) fn allowed(news: &News, broker: &Broker, id: ConnId) {
+    let News::Message(got) = news else { return };
+    let Some(session) = broker.conns.get(id).and_then(|conn| broker.sessions.get(conn.session?)) else { return };
+    let topic = String::from_utf8_lossy(&got.topic);
+    assert!(broker.may_receive(session, &topic), "{topic:?} came to {:?} of {:?}", session.client, session.user);
 }
 
 /// Sessions that a kill would bring back.

@@ -1,10 +1,13 @@
 //! A broker between its clients and its store, all in memory: each step of it is checked.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::invariants;
 use super::peer::{News, Peer};
 use super::store::Store;
+use crate::access::Policy;
+use crate::access::acl::Acl;
 use crate::broker::apply::Turn;
 use crate::broker::end::End;
 use crate::broker::id::ConnId;
@@ -204,6 +207,7 @@ impl<'a> Rig<'a> {
             let session = self.broker.conns.get(line.id).and_then(|conn| self.broker.sessions.get(conn.session?)?.durable);
             for one in &news {
                 invariants::promised(one, &self.store, &line.peer, session);
+                invariants::allowed(one, &self.broker, line.id);
             }
             line.news.extend(news);
         }
@@ -247,6 +251,14 @@ impl<'a> Rig<'a> {
     pub(in crate::broker) fn event(&mut self, event: OutboxToBroker) {
         let now = self.time();
         self.broker.outbox(event, now);
+        self.settle();
+    }
+
+    /// The site's access list is another one from now on; empty: there is none.
+    pub(in crate::broker) fn list(&mut self, rules: &str) {
+        let acl = Acl::parse(rules.as_bytes()).ok().filter(|_| !rules.is_empty()).map(Arc::new);
+        let now = self.time();
+        self.broker.take_policy(Policy { acl, ..Policy::default() }, now);
         self.settle();
     }
 

@@ -14,6 +14,14 @@ const STEPS_MAX: usize = 400;
 const CLIENTS: [&str; 4] = ["a", "b", "c", ""];
 const TOPICS: [&str; 8] = ["a", "a/b", "up/x", "a/set", "/", "$SYS/x", "a/rather/long/topic/name/for/an/alias", "b"];
 const FILTERS: [&str; 12] = ["a", "#", "+/b", "a/#", "$share/g/a", "$share/g/#", "$share/h/a/+", "$SYS/#", "b", "/", "+", "up/#"];
+/// Access lists; the first is none.
+const LISTS: [&str; 5] = [
+    "",
+    "everyone\ntopic #\ntopic $SYS/#\n",
+    "topic read a/#\nuser somebody\ntopic #\ntopic deny a/b\n",
+    "topic #\nuser somebody\ntopic read #\npattern write up/%c\n",
+    "everyone\ntopic write #\ntopic receive a\ntopic subscribe a/#\n",
+];
 const EXPIRIES: [u32; 5] = [0, 1, 5, 3_600, u32::MAX];
 
 /// The first event has taken the limits from the input.
@@ -306,8 +314,13 @@ impl<'a> Script<'a> {
     fn queries(&mut self) {
         let _ = (self.rig.broker.status(), self.rig.broker.is_idle(), self.rig.broker.paused_until());
         let choice = self.byte();
-        if choice == 0xff {
-            self.rig.broker.queue_all_wills();
+        match choice {
+            0xff => self.rig.broker.queue_all_wills(),
+            0x80..=0xbf => {
+                let rules = self.of(&LISTS);
+                self.rig.list(rules);
+            }
+            _ => {}
         }
         self.rig.settle();
     }

@@ -297,8 +297,8 @@ impl Disk {
             if entry.body.bytes.is_empty() {
                 self.retained.remove(&entry.topic);
             } else {
-                let Entry { topic, body, qos, properties, expires, .. } = entry.clone();
-                self.retained.insert(topic.clone(), RetainedMessage { topic, body, qos, properties, expires });
+                let Entry { topic, body, qos, properties, expires, source, .. } = entry.clone();
+                self.retained.insert(topic.clone(), RetainedMessage { topic, body, qos, properties, expires, source });
             }
         }
         // A session may have ended since: what could wait for its acknowledgement is written after that.

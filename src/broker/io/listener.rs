@@ -58,7 +58,7 @@ pub(in crate::broker) fn bind(listeners: &[Listener]) -> Result<Vec<(Listening, 
             At::Tcp(address) => tcp(*address, listener).map_err(fail)?,
             At::Unix(path) => (Listening::Unix(unix(path, listener).map_err(fail)?), Bound { url: listener.at.to_string(), address: None }),
         };
-        tracing::info!(at = told.url, name = &*listener.name, restricted = listener.restricted, "broker listens");
+        tracing::info!(at = told.url, name = &*listener.name, "broker listens");
         bound.push((socket, told));
     }
     Ok(bound)

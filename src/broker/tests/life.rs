@@ -3,7 +3,9 @@
 use super::qos2::{say, told};
 use super::wire5::{connect5, properties, subscribe5};
 use super::*;
-use crate::model::{Due, DueState, Entry, Restored, SessionId, StateChange, StoredSession, StoredWill, SubscribeOptions, Subscription};
+use crate::model::{
+    Due, DueState, Entry, Publisher, Restored, SessionId, StateChange, StoredSession, StoredWill, SubscribeOptions, Subscription,
+};
 
 /// Session 1 of an earlier run.
 const OLD: SessionId = SessionId(EntryId::new(EPOCH - 1, 1));
@@ -16,7 +18,15 @@ fn with_will(client: &str, clean: bool, expiry: u32, delay: u32) -> Vec<u8> {
 }
 
 fn stored(client: &str, expiry: u32) -> StoredSession {
-    StoredSession { id: OLD, client: client.into(), user: None, expiry, left_ms: None, restricted: false, will: None }
+    StoredSession {
+        id: OLD,
+        client: client.into(),
+        user: Some(door::SOMEBODY.into()),
+        expiry,
+        left_ms: None,
+        listener: "open".into(),
+        will: None,
+    }
 }
 
 fn subscribed(filter: &str, qos: QoS) -> Restored {
@@ -261,6 +271,7 @@ fn what_the_store_held_comes_back() {
         qos: QoS::AtLeastOnce,
         properties: bytes::Bytes::new(),
         expires: None,
+        source: Publisher::Gateway,
     };
     let sent = [DueState::Sent(5), DueState::Released(6), DueState::Queued];
     let mut entries: Vec<_> = (2..).zip(sent).map(|(n, state)| entry(n, "a", QoS::ExactlyOnce, state)).collect();
@@ -309,7 +320,6 @@ fn a_restored_session_counts_as_left_at_the_start() {
         properties: bytes::Bytes::new(),
         expiry: None,
         delay: 5,
-        restricted: false,
     };
     let mut row = StoredSession { left_ms: Some(20_000), will: Some(will), ..stored("c", 100) };
     for (at_s, sessions, published) in [(4, 1, false), (6, 1, true), (19, 1, true), (21, 0, true)] {

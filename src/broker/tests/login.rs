@@ -54,7 +54,7 @@ impl Bench {
 
     fn knock(&mut self, user: Option<&str>, password: Option<&str>, address: u8) -> ConnId {
         let peer = std::net::SocketAddr::from(([192, 0, 2, address], 1)).into();
-        let arrival = super::super::door::Arrival { listener: 0, peer, user: None };
+        let arrival = door::Arrival { listener: 0, peer, user: None };
         let id = self.broker.open(arrival, self.now()).expect("room for a connection");
         self.send(id, &login(5, "", user, password));
         id
@@ -95,7 +95,7 @@ fn who_says_what_is_let_in_or_told_why_not() {
     ];
     for row @ &(version, anonymous, user, password, want, hashes) in rows {
         let mut bench = bench(anonymous);
-        let client = bench.open(false);
+        let client = bench.open_as(None, 0);
         bench.send(client, &login(version, "c", user, password));
         assert_eq!(bench.take(client).len(), usize::from(hashes == 0), "{row:?}: before it is hashed");
         assert_eq!(bench.hash(), hashes, "{row:?}");
@@ -133,7 +133,7 @@ fn whom_the_door_knows_may_say_so_or_nothing() {
         (Some("pump"), None, "CONNACK 134"),
     ] {
         let mut bench = bench(false);
-        let arrival = super::super::door::Arrival { user: Some("cert:pump".into()), ..super::super::door::somebody(false) };
+        let arrival = door::Arrival { user: Some("cert:pump".into()), ..door::somebody(false) };
         let client = bench.broker.open(arrival, bench.now()).expect("room for a connection");
         bench.send(client, &login(5, "c", name, password));
         assert_eq!((bench.hash(), bench.take(client)), (0, vec![want.to_owned()]), "{name:?}");

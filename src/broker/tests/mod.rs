@@ -13,6 +13,7 @@ mod protocol;
 mod qos2;
 mod reasons;
 mod retained;
+mod rights;
 mod sequences;
 mod sessions;
 mod shared;
@@ -25,14 +26,18 @@ mod wire5;
 
 use std::collections::HashMap;
 use std::io::IoSlice;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::apply::Turn;
+use super::door;
 use super::end::End;
 use super::id::ConnId;
 use super::output::SLICES;
 use super::state::Broker;
 use super::{Limits, Options};
+use crate::access::acl::Acl;
+use crate::access::{Policy, Realm};
 use crate::model::{
     Body, EntryId, IdRange, Message, Mono, Now, Origin, OutboxToBroker, Put, QoS, Start, Topic, TopicFilter, UpstreamSet, Wall,
 };
@@ -70,7 +75,7 @@ impl Bench {
         let filters = |list: &&[&str]| list.iter().map(|f| TopicFilter::new(f).unwrap()).collect();
         let upstreams: Vec<_> = upstreams.iter().map(filters).collect();
         let names = (0..upstreams.len()).map(|i| format!("up{i}").into()).collect();
-        let options = Options { listeners: super::door::two(), upstreams, names, limits, ..Options::default() };
+        let options = Options { listeners: door::two(), upstreams, names, limits, ..Options::default() };
         // Far from zero: a window that began at the start of time is over.
         Self {
             broker: Broker::new(options, &[1; 32]),
@@ -129,7 +134,22 @@ impl Bench {
     }
 
     fn open(&mut self, restricted: bool) -> ConnId {
-        self.broker.open(super::door::somebody(restricted), self.now()).expect("room for a connection")
+        self.broker.open(door::somebody(restricted), self.now()).expect("room for a connection")
+    }
+
+    /// As this user, by the first door or the second.
+    fn open_as(&mut self, user: Option<&str>, listener: u16) -> ConnId {
+        let arrival = door::Arrival { listener, user: user.map(Into::into), ..door::somebody(true) };
+        self.broker.open(arrival, self.now()).expect("room for a connection")
+    }
+
+    /// The site's lists are others from now on: that of what comes by no door, and those of the two doors. Empty: there is none.
+    fn lists(&mut self, common: &str, first: &str, second: &str) {
+        let acl = |text: &str| (!text.is_empty()).then(|| Arc::new(Acl::parse(text.as_bytes()).expect("an access list")));
+        let realms = [first, second].map(|text| Realm { users: None, acl: acl(text) });
+        let now = self.now();
+        self.broker.take_policy(Policy { realms: realms.into(), acl: acl(common) }, now);
+        self.resume();
     }
 
     fn connect(&mut self, client: &str) -> ConnId {

@@ -106,7 +106,7 @@ fn the_first_packet_is_a_connect_or_the_connection_is_closed() {
         ("half a CONNECT", vec![0x10, 20, 0, 4], &[], false),
     ] {
         let mut bench = Bench::new(&[]);
-        let id = bench.open(false);
+        let id = bench.open_as(None, 0);
         bench.send(id, &sent);
         assert_eq!(bench.take(id), answers, "{name}");
         assert_eq!(bench.end_of(id).is_some(), ends, "{name}: {:?}", bench.end_of(id));
@@ -189,6 +189,7 @@ fn clients_of_a_restricted_listener_neither_command_nor_see_commands() {
 #[test]
 fn a_session_that_comes_back_with_fewer_rights_loses_what_is_closed_to_it() {
     let mut bench = Bench::with(&[], Limits { receive_maximum: 2, ..quiet() });
+    bench.lists("", "", "everyone\ntopic a\ntopic b\ntopic read x/#");
     let (client, _) = bench.connect_as("c", false);
     bench.send(client, &subscribe(1, &[("#", 1)]));
     let publisher = bench.connect("pub");
@@ -197,7 +198,7 @@ fn a_session_that_comes_back_with_fewer_rights_loses_what_is_closed_to_it() {
     assert_eq!(bench.take(client), ["SUBACK 1 [1]", "a/set 1 q1 id1", "a 2 q1 id2"]);
     bench.cut(client);
     told(&mut bench);
-    let client = bench.open(true);
+    let client = bench.open_as(Some(door::SOMEBODY), 1);
     bench.send(client, &connect("c", false, 0, None));
     assert_eq!(bench.take(client), ["CONNACK 0 present", "a 2 q1 id2 dup", "b 4 q1 id3"]);
     let told = told(&mut bench);

@@ -262,5 +262,5 @@ fn connections_and_sessions_have_limits() {
     let (_, present) = bench.connect_as("c3", false);
     assert!(present);
     let now = bench.now();
-    assert_eq!(bench.broker.open(super::super::door::somebody(false), now), None);
+    assert_eq!(bench.broker.open(door::somebody(false), now), None);
 }

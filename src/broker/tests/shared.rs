@@ -222,7 +222,6 @@ fn no_more_groups_and_members_than_there_is_room_for() {
         no_local: false,
         retain_as_published: false,
         identifier: None,
-        restricted: false,
     };
     let filter = |i: usize| TopicFilter::new(&format!("$share/{i}/t")).unwrap();
     for session in 0..256 {
@@ -245,7 +244,15 @@ fn what_was_queued_before_a_restart_still_belongs_to_its_group() {
     let mut bench = Bench::unstarted(&[], quiet());
     let id = |counter| EntryId::new(EPOCH - 1, counter);
     let session = SessionId(id(1));
-    let row = StoredSession { id: session, client: "gone".into(), user: None, expiry: 10, left_ms: None, restricted: false, will: None };
+    let row = StoredSession {
+        id: session,
+        client: "gone".into(),
+        user: Some(door::SOMEBODY.into()),
+        expiry: 10,
+        left_ms: None,
+        listener: "".into(),
+        will: None,
+    };
     let subscription = |filter: &str| {
         let filter = TopicFilter::new(filter).unwrap();
         Restored::Subscription {

@@ -27,7 +27,7 @@ pub(super) struct Context<'a> {
 /// What listens where the file says nothing.
 pub(super) fn default(context: Context<'_>) -> Listener {
     let at = At::Tcp(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), Scheme::Tcp.port()));
-    Listener { anonymous: !context.users, ..Listener::plain(at.to_string().into(), at, false) }
+    Listener { anonymous: !context.users, ..Listener::plain(at.to_string().into(), at) }
 }
 
 /// One of `listen`.
@@ -43,7 +43,7 @@ pub(super) fn short(report: &Report<'_>, url: &Written<String>, context: Context
     if !local {
         insecure(report, url, true, Open::Both);
     }
-    let mut listener = Listener::plain(url.value.as_str().into(), place.at, !local);
+    let mut listener = Listener::plain(url.value.as_str().into(), place.at);
     listener.name = listener.at.to_string().into();
     listener.anonymous = local && !context.users;
     Some(listener)
@@ -63,7 +63,7 @@ pub(super) fn long(mut table: Table<'_>, context: Context<'_>, names: &mut Names
         table.finish();
         return None;
     };
-    let mut listener = Listener::plain(place.at.to_string().into(), place.at.clone(), !place.is_local());
+    let mut listener = Listener::plain(place.at.to_string().into(), place.at.clone());
     let tls = place.scheme.is_secure();
     listener.tls = tls_files(&mut table, &place, &header, context.environment);
     listener.web = web(&mut table, &place);

@@ -373,14 +373,15 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::model::{Body, RetainedMessage, Topic};
+    use crate::model::{Body, Publisher, RetainedMessage, Topic};
 
     #[test]
     fn a_page_has_its_bounds_and_one_item_passes_however_large() {
         let message = |bytes| {
             let body = Body::raw(Bytes::from(vec![0; bytes]));
             let topic = Topic::new("a").expect("a topic");
-            Restored::Retained(RetainedMessage { topic, body, qos: QoS::AtLeastOnce, properties: Bytes::new(), expires: None })
+            let (qos, properties, source) = (QoS::AtLeastOnce, Bytes::new(), Publisher::Gateway);
+            Restored::Retained(RetainedMessage { topic, body, qos, properties, expires: None, source })
         };
         for (what, sizes, expected) in [
             ("nothing", vec![], vec![]),

@@ -6,7 +6,7 @@ use rusqlite::{Connection, Row as SqlRow, params};
 use super::super::job::{DeadLetter, Row};
 use super::super::times::{Stamp, When};
 use super::{LANE, Sum, blob, take, whole};
-use crate::model::{Body, BodyKind, Entry, EntryId, Mono, QoS, Topic, UpstreamSet, Wall};
+use crate::model::{Body, BodyKind, Entry, EntryId, Mono, Publisher, QoS, Topic, UpstreamSet, Wall};
 
 /// Versions of the `properties` of an entry: their first byte. Version 1 ends with the time of acceptance.
 const PROPERTIES_1: u8 = 1;
@@ -106,6 +106,7 @@ fn decode(fields: &EntryFields<'_>, when: When<'_>) -> Option<Row> {
         due: Vec::new(),
         received: None,
         retained: false,
+        source: Publisher::Gateway,
         topic: Topic::from_bytes(Bytes::copy_from_slice(fields.topic)).ok()?,
         body: body(fields.kind, fields.body)?,
         qos: properties.qos,

@@ -1,13 +1,15 @@
 //! Rows of retained messages, of losses and of boots.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use rusqlite::{Connection, Row as SqlRow, params};
 
 use super::super::job::Loss;
 use super::super::times::{Boot, When};
 use super::entry::{Properties, body};
-use super::{Sum, blob, text, whole};
-use crate::model::{RetainedMessage, Topic, Wall};
+use super::{Sum, blob, take, text, whole};
+use crate::model::{Identity, Publisher, RetainedMessage, Topic, Wall};
 
 /// Loss records that are kept; their sum lasts.
 const LOSSES_KEPT: i64 = 1_000;
@@ -23,9 +25,48 @@ pub fn write_retained(db: &Connection, message: &RetainedMessage, when: When<'_>
     let properties = Properties { qos: message.qos, flags: 0, accepted: Wall(0), left, encoded: &message.properties }.encode();
     let (topic, body): (&[u8], &[u8]) = (message.topic.as_bytes(), &message.body.bytes);
     let kind = i64::from(message.body.kind as u8);
-    let mut statement = db.prepare_cached("INSERT OR REPLACE INTO retained VALUES (?1, ?2, ?3, ?4, ?5)")?;
-    statement.execute(params![topic, properties, body, kind, retained_crc(topic, &properties, body, kind)])?;
+    let source = encode_source(&message.source);
+    let crc = retained_crc(topic, &properties, body, kind, source.as_deref());
+    let mut statement = db.prepare_cached("INSERT OR REPLACE INTO retained VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+    statement.execute(params![topic, properties, body, kind, crc, source])?;
     Ok(())
+}
+
+/// Version of the column `source`: its first byte.
+const SOURCE: u8 = 1;
+
+/// Nothing: nobody has noted it. No bytes: the gateway itself. Else version u8, whether there is a user u8, and the length u16, little-endian, and
+/// the name of user, client and listener.
+fn encode_source(source: &Publisher) -> Option<Vec<u8>> {
+    let identity = match source {
+        Publisher::Unknown => return None,
+        Publisher::Gateway => return Some(Vec::new()),
+        Publisher::Client(identity) => identity,
+    };
+    let mut out = vec![SOURCE, u8::from(identity.user.is_some())];
+    for name in [identity.user.as_deref().unwrap_or_default(), &identity.client, &identity.listener] {
+        // Names come out of MQTT strings, or of a file that has no line as long.
+        out.extend_from_slice(&u16::try_from(name.len()).unwrap_or(u16::MAX).to_le_bytes());
+        out.extend_from_slice(name.as_bytes());
+    }
+    Some(out)
+}
+
+fn decode_source(source: Option<&[u8]>) -> Option<Publisher> {
+    let mut bytes = match source {
+        None => return Some(Publisher::Unknown),
+        Some([]) => return Some(Publisher::Gateway),
+        Some(bytes) => bytes,
+    };
+    let [SOURCE, named] = take(&mut bytes)? else { return None };
+    let mut name = || -> Option<Arc<str>> {
+        let length = usize::from(u16::from_le_bytes(take(&mut bytes)?));
+        let (name, rest) = bytes.split_at_checked(length)?;
+        bytes = rest;
+        Some(std::str::from_utf8(name).ok()?.into())
+    };
+    let (user, client, listener) = (name()?, name()?, name()?);
+    Some(Publisher::Client(Arc::new(Identity { user: Some(user).filter(|_| named != 0), client, listener })))
 }
 
 /// # Errors
@@ -36,8 +77,8 @@ pub fn remove_retained(db: &Connection, topic: &Topic) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn retained_crc(topic: &[u8], properties: &[u8], body: &[u8], kind: i64) -> u32 {
-    Sum::new("retained").bytes(topic).bytes(properties).bytes(body).number(kind).end()
+fn retained_crc(topic: &[u8], properties: &[u8], body: &[u8], kind: i64, source: Option<&[u8]>) -> u32 {
+    Sum::new("retained").bytes(topic).bytes(properties).bytes(body).number(kind).added(source).end()
 }
 
 /// Of all columns in their order. `None`: the row is damaged.
@@ -47,13 +88,17 @@ fn retained_crc(topic: &[u8], properties: &[u8], body: &[u8], kind: i64) -> u32 
 pub fn read_retained(row: &SqlRow<'_>, when: When<'_>) -> rusqlite::Result<Option<RetainedMessage>> {
     let read = || {
         let (topic, encoded, bytes, kind) = (blob(row, 0)?, blob(row, 1)?, blob(row, 2)?, row.get(3)?);
-        if row.get::<_, i64>(4)? != i64::from(retained_crc(topic, encoded, bytes, kind)) {
+        let source = row.get_ref(5)?.as_blob_or_null().map_err(|_| super::wrong_type(5))?;
+        if row.get::<_, i64>(4)? != i64::from(retained_crc(topic, encoded, bytes, kind, source)) {
             return Ok(None);
         }
-        let (Some(properties), Some(body)) = (Properties::decode(encoded), body(kind, bytes)) else { return Ok(None) };
+        let (Some(properties), Some(body), Some(source)) = (Properties::decode(encoded), body(kind, bytes), decode_source(source)) else {
+            return Ok(None);
+        };
         let Ok(topic) = Topic::from_bytes(Bytes::copy_from_slice(topic)) else { return Ok(None) };
         let expires = properties.expires(when);
-        Ok(Some(RetainedMessage { topic, body, qos: properties.qos, properties: Bytes::copy_from_slice(properties.encoded), expires }))
+        let (qos, properties) = (properties.qos, Bytes::copy_from_slice(properties.encoded));
+        Ok(Some(RetainedMessage { topic, body, qos, properties, expires, source }))
     };
     whole(read())
 }

@@ -15,7 +15,6 @@ use crate::model::{
 /// Version of the column `will`: its first byte.
 const WILL: u8 = 1;
 const WILL_RETAIN: u8 = 1;
-const WILL_RESTRICTED: u8 = 2;
 const WILL_EXPIRES: u8 = 4;
 
 /// Adds or replaces the row. `at`: when what it says of its expiry was so.
@@ -23,14 +22,14 @@ const WILL_EXPIRES: u8 = 4;
 /// # Errors
 /// SQLite's.
 pub fn write_session(db: &Connection, session: &StoredSession, at: Mono, when: When<'_>) -> rusqlite::Result<()> {
-    let StoredSession { id, client, user, expiry, left_ms, restricted, will } = session;
+    let StoredSession { id, client, user, expiry, left_ms, listener, will } = session;
     let Stamp { boot, ms } = when.times.stamp(at);
     let will = will.as_ref().map(encode_will);
     let (id, ms) = (id.0.as_i64(), i64::try_from(ms).unwrap_or(i64::MAX));
     let left_ms = left_ms.map(|left| i64::try_from(left).unwrap_or(i64::MAX));
-    let crc = session_crc(id, client, user.as_deref(), *expiry, left_ms, *restricted, will.as_deref(), boot, ms);
-    let mut statement = db.prepare_cached("INSERT OR REPLACE INTO session VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?;
-    statement.execute(params![id, &**client, user.as_deref(), expiry, left_ms, restricted, will, boot, ms, crc])?;
+    let crc = session_crc(id, client, user.as_deref(), *expiry, left_ms, 0, will.as_deref(), boot, ms, Some(listener));
+    let mut statement = db.prepare_cached("INSERT OR REPLACE INTO session VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, ?8, ?9, ?10)")?;
+    statement.execute(params![id, &**client, user.as_deref(), expiry, left_ms, will, boot, ms, crc, &**listener])?;
     Ok(())
 }
 
@@ -41,16 +40,17 @@ fn session_crc(
     user: Option<&str>,
     expiry: u32,
     left_ms: Option<i64>,
-    restricted: bool,
+    restricted: i64,
     will: Option<&[u8]>,
     boot: u32,
     ms: i64,
+    listener: Option<&str>,
 ) -> u32 {
     let sum = Sum::new("session").number(id).bytes(client.as_bytes());
     let sum = sum.maybe(user.map(|_| 0)).bytes(user.unwrap_or_default().as_bytes());
-    let sum = sum.number(expiry.into()).maybe(left_ms).number(restricted.into());
+    let sum = sum.number(expiry.into()).maybe(left_ms).number(restricted);
     let sum = sum.maybe(will.map(|_| 0)).bytes(will.unwrap_or_default());
-    sum.number(boot.into()).number(ms).end()
+    sum.number(boot.into()).number(ms).added(listener.map(str::as_bytes)).end()
 }
 
 /// Of all columns in their order; `left_ms` is what is left now. `None`: the row is damaged.
@@ -62,10 +62,11 @@ pub fn read_session(row: &SqlRow<'_>, when: When<'_>) -> rusqlite::Result<Option
         let (id, client): (i64, &str) = (row.get(0)?, text(row, 1)?);
         let user = row.get_ref(2)?.as_str_or_null().map_err(|_| super::wrong_type(2))?;
         let (expiry, left_ms): (u32, Option<i64>) = (row.get(3)?, row.get(4)?);
-        let restricted = row.get::<_, i64>(5)? != 0;
+        let restricted = row.get::<_, i64>(5)?;
         let will = row.get_ref(6)?.as_blob_or_null().map_err(|_| super::wrong_type(6))?;
         let (boot, ms): (u32, i64) = (row.get(7)?, row.get(8)?);
-        if row.get::<_, i64>(9)? != i64::from(session_crc(id, client, user, expiry, left_ms, restricted, will, boot, ms)) {
+        let listener = row.get_ref(10)?.as_str_or_null().map_err(|_| super::wrong_type(10))?;
+        if row.get::<_, i64>(9)? != i64::from(session_crc(id, client, user, expiry, left_ms, restricted, will, boot, ms, listener)) {
             return Ok(None);
         }
         let stamp = Stamp { boot, ms: u64::try_from(ms).unwrap_or(0) };
@@ -75,7 +76,8 @@ pub fn read_session(row: &SqlRow<'_>, when: When<'_>) -> rusqlite::Result<Option
             will => will.flatten(),
         };
         let id = SessionId(EntryId::from_i64(id));
-        Ok(Some(StoredSession { id, client: client.into(), user: user.map(Arc::from), expiry, left_ms, restricted, will }))
+        let listener = listener.unwrap_or_default().into();
+        Ok(Some(StoredSession { id, client: client.into(), user: user.map(Arc::from), expiry, left_ms, listener, will }))
     };
     whole(read())
 }
@@ -84,7 +86,7 @@ pub fn read_session(row: &SqlRow<'_>, when: When<'_>) -> rusqlite::Result<Option
 /// and the properties; the rest is the body. All little-endian.
 fn encode_will(will: &StoredWill) -> Vec<u8> {
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };
-    let flags = flag(will.retain, WILL_RETAIN) | flag(will.restricted, WILL_RESTRICTED) | flag(will.expiry.is_some(), WILL_EXPIRES);
+    let flags = flag(will.retain, WILL_RETAIN) | flag(will.expiry.is_some(), WILL_EXPIRES);
     let topic = will.topic.as_bytes();
     let mut out = vec![WILL, will.qos as u8, flags];
     out.extend_from_slice(&will.delay.to_le_bytes());
@@ -113,7 +115,6 @@ fn decode_will(mut bytes: &[u8]) -> Option<StoredWill> {
         properties: Bytes::copy_from_slice(properties),
         expiry: (flags & WILL_EXPIRES != 0).then_some(expiry),
         delay,
-        restricted: flags & WILL_RESTRICTED != 0,
     })
 }
 

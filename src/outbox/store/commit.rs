@@ -74,7 +74,8 @@ fn write_row(db: &Connection, row: &Row, when: When<'_>) -> rusqlite::Result<()>
         schema::remove_retained(db, &entry.topic)?;
     } else if entry.retained {
         let (topic, body, properties) = (entry.topic.clone(), entry.body.clone(), entry.properties.clone());
-        schema::write_retained(db, &RetainedMessage { topic, body, qos: entry.qos, properties, expires: entry.expires }, when)?;
+        let (qos, expires, source) = (entry.qos, entry.expires, entry.source.clone());
+        schema::write_retained(db, &RetainedMessage { topic, body, qos, properties, expires, source }, when)?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::model::{
-    Change, DoneHow, Due, DueDone, DueState, QoS, RetainHandling, RetainedMessage, SessionId, StateChange, StoredSession, StoredWill,
-    SubscribeOptions, Subscription, TopicFilter,
+    Change, DoneHow, Due, DueDone, DueState, Publisher, QoS, RetainHandling, RetainedMessage, SessionId, StateChange, StoredSession,
+    StoredWill, SubscribeOptions, Subscription, TopicFilter,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -58,7 +58,7 @@ impl Rig {
 }
 
 fn session(id: SessionId, client: &str) -> StoredSession {
-    StoredSession { id, client: client.into(), user: None, expiry: 3_600, left_ms: None, restricted: false, will: None }
+    StoredSession { id, client: client.into(), user: None, expiry: 3_600, left_ms: None, listener: "".into(), will: None }
 }
 
 fn will() -> StoredWill {
@@ -70,7 +70,6 @@ fn will() -> StoredWill {
         properties: Bytes::from_static(b"\x01\x01"),
         expiry: Some(7),
         delay: 9,
-        restricted: true,
     }
 }
 
@@ -92,8 +91,13 @@ fn every_kind_of_state_is_there_again_after_a_kill() {
     let mut rig = Rig::open(&store_in(&folder), &["cloud"]);
     let one = rig.session("one");
     let two = SessionId(rig.next_id());
-    let with_all =
-        StoredSession { user: Some("somebody".into()), left_ms: Some(5_000), restricted: true, will: Some(will()), ..session(two, "two") };
+    let with_all = StoredSession {
+        user: Some("somebody".into()),
+        left_ms: Some(5_000),
+        listener: "lan".into(),
+        will: Some(will()),
+        ..session(two, "two")
+    };
     rig.put_one(Put::Change(Change {
         id: two.0,
         awaited: true,
@@ -126,6 +130,7 @@ fn every_kind_of_state_is_there_again_after_a_kill() {
         qos: QoS::AtMostOnce,
         properties: Bytes::new(),
         expires: None,
+        source: Publisher::Gateway,
     };
     rig.change(false, StateChange::Retained(retained.clone()));
     rig.change(false, StateChange::Retained(RetainedMessage { topic: Topic::new("not").expect("a topic"), ..retained.clone() }));

@@ -118,6 +118,7 @@ impl World {
                 qos: QoS::AtMostOnce,
                 properties: Bytes::new(),
                 expires: None,
+                source: Publisher::Gateway,
             }),
             10 => StateChange::RetainedGone(topic),
             _ => {
