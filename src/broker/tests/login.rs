@@ -233,3 +233,22 @@ fn a_change_of_users_reaches_everybody() {
     bench.resume();
     assert!(clients.iter().all(|id| bench.end_of(*id) == Some(End::UserChanged)));
 }
+
+/// In CPU time of the whole way from CONNECT to CONNACK, hash included; many of each, in turns, so that neither is warmer than the other.
+#[test]
+fn a_name_that_is_nobodys_costs_what_somebodys_does() {
+    let mut bench = bench(false);
+    bench.broker.policy = users(&USERS.replace("m=64,t=1", "m=1024,t=2"));
+    let mut costs = [Duration::ZERO; 2];
+    for n in 0..60_u8 {
+        for (cost, name) in costs.iter_mut().zip(["anna".to_owned(), format!("nobody {n}")]) {
+            let before = crate::clock::thread_cpu();
+            let client = bench.knock(Some(&name), Some(&n.to_string()), 1);
+            assert_eq!((bench.hash(), bench.take(client)), (1, vec!["CONNACK 134".to_owned()]), "{name}");
+            *cost += crate::clock::thread_cpu().saturating_sub(before);
+            bench.cut(client);
+        }
+    }
+    let [somebody, nobody] = costs.map(|cost| cost.as_secs_f64());
+    assert!((0.8..1.25).contains(&(nobody / somebody)), "{costs:?}");
+}
