@@ -8,7 +8,7 @@ use crate::harness::mosquitto::free_port;
 use crate::harness::script::{check_at, hold};
 
 /// A site that knows anna (password "one") and bert ("two"), and lets nobody else in.
-fn with_users() -> Site {
+fn with_users(rest: &str) -> Site {
     let site = Site::new("");
     let path = site.path().join("users");
     for (n, (user, password)) in [("anna", "one"), ("bert", "two")].into_iter().enumerate() {
@@ -18,14 +18,14 @@ fn with_users() -> Site {
         let made = command.status().expect("the program mosquitto_passwd");
         assert!(made.success());
     }
-    site.rewrite(&format!("[broker.access]\nusers = \"{}\"\n", path.display()));
+    site.rewrite(&format!("[broker.access]\nusers = \"{}\"\n{rest}", path.display()));
     site
 }
 
 /// Each of them is somebody else's way in.
 #[test]
 fn nobody_comes_in_without_the_right_password() {
-    let site = with_users();
+    let site = with_users("");
     let _gateway = site.start();
     for (name, version, words, refused) in [
         ("no password", 5, "user=anna", "0x86"),
@@ -49,7 +49,7 @@ fn nobody_comes_in_without_the_right_password() {
 
 #[test]
 fn the_will_of_a_login_that_failed_is_never_published() {
-    let site = with_users();
+    let site = with_users("");
     let _gateway = site.start();
     hold(
         site.port,
@@ -71,6 +71,44 @@ fn the_will_of_a_login_that_failed_is_never_published() {
          w < nothing",
     )
     .expect("only that of bert himself");
+}
+
+#[test]
+fn another_users_session_is_not_to_be_had() {
+    let site = with_users("");
+    let _gateway = site.start();
+    let begin = "a > connect 5 id=pump user=anna pass=one session-expiry=600
+         a < connack 0
+         a > subscribe #1 t=1
+         a < suback #1 1";
+    let away = "a > disconnect\na < closed\nc > connect 5 user=anna pass=one\nc < connack 0\nc > publish q1 #1 t secret\nc < puback #1";
+    let stolen = |clean: u8| {
+        format!(
+            "{begin}\n{away}\nb > connect 5 id=pump user=bert pass=two clean={clean}\nb < connack 0x85\nb < closed\nd > connect 4 id=pump user=bert pass=two clean={clean}\nd < connack 2\nd < closed"
+        )
+    };
+    let there = format!("{begin}\nb > connect 5 id=pump user=bert pass=two\nb < connack 0x85\nb < closed\na < nothing");
+    for script in [stolen(0), stolen(1), there] {
+        hold(site.port, "r", &script).unwrap_or_else(|why| panic!("{why}\n{script}"));
+    }
+    let back = "a > connect 5 id=pump user=anna pass=one clean=0\na < connack 0 *\n";
+    hold(site.port, "r", back).expect("it is anna's still");
+}
+
+/// Sessions that are away count, too: who knows one password cannot keep all others out.
+#[test]
+fn one_user_cannot_take_all_sessions() {
+    let site = with_users("[broker.limits]\nsessions_per_user = 2\n");
+    let _gateway = site.start();
+    let begin = |name: &str, more: &str| format!("{name} > connect 5 user=anna pass=one session-expiry=600 {more}\n{name} < connack ");
+    let away = |name: &str| format!("{}0\n{name} > disconnect\n{name} < closed\n", begin(name, ""));
+    let bert = "z > connect 5 user=bert pass=two\nz < connack 0\nz < nothing";
+    let script = format!("{}{}{}0x97\nc < closed\n{}0 present\n{bert}", away("a"), away("b"), begin("c", ""), begin("a", "clean=0"));
+    hold(site.port, "r", &script).expect("as many as may be");
+    let old = "d > connect 4 user=anna pass=one\nd < connack 3\nd < closed";
+    hold(site.port, "r", old).expect("at 3.1.1, too");
+    let status = site.status().expect("it answers");
+    assert_eq!(status.broker.limits.get("sessions_per_user"), Some(&2), "{:?}", status.broker.limits);
 }
 
 #[test]
@@ -111,7 +149,7 @@ fn filters_are_looked_through_to_what_they_would_match() {
 /// 40 logins at once, all wrong, each of which costs 8 MiB and time: they wait in a queue that has an end, and nobody else waits with them.
 #[test]
 fn a_flood_of_wrong_passwords_costs_those_who_send_it() {
-    let site = with_users();
+    let site = with_users("");
     let gateway = site.start();
     hold(site.port, "r", "a > connect 5 user=anna pass=one\na < connack 0").expect("remembered from here on");
     let before = gateway.rss_kib();

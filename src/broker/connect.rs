@@ -125,8 +125,12 @@ impl Broker {
         if connect.client_id.len() > self.limits.client_id_max {
             return Err(End::LongId);
         }
-        if !self.by_client.contains_key(connect.client_id) && self.sessions.len() >= self.limits.sessions_max() {
+        let new = !self.by_client.contains_key(connect.client_id);
+        if new && self.sessions.len() >= self.limits.sessions_max() {
             return Err(End::NoSession);
+        }
+        if new && self.has_its_share_of_sessions(id) {
+            return Err(End::Limit(Limit::SessionsPerUser));
         }
         if let Some(will) = &connect.will {
             self.check_will(connect.client_id, will)?;
@@ -137,6 +141,13 @@ impl Broker {
             return Err(End::SmallPackets);
         }
         Ok(())
+    }
+
+    /// Of those that users with a name may have.
+    fn has_its_share_of_sessions(&self, id: ConnId) -> bool {
+        let Some(user) = self.conns.get(id).and_then(|conn| conn.user.as_ref()) else { return false };
+        let max = self.limits.sessions_per_user();
+        self.sessions.len() >= max && self.sessions.iter().filter(|(_, session)| session.user.as_ref() == Some(user)).count() >= max
     }
 
     fn check_will(&self, client: &str, will: &Will<'_>) -> Result<(), End> {

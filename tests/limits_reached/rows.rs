@@ -2,7 +2,7 @@
 
 use super::Reaching;
 
-/// Limits that are reached by other tests: those of what comes before MQTT (`limits_reached`), and those of users (`login`).
+/// Limits that are reached by other tests: those of what comes before MQTT (`limits_reached`), and those of users (`login`, `attacks_access`).
 pub(super) const ELSEWHERE: [&str; 4] = ["handshakes_max", "websocket_header_max", "logins_waiting_max", "sessions_per_user"];
 
 /// Enough to see what is left of each; few where a try takes long.
