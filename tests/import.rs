@@ -112,6 +112,7 @@ fn a_site_with_tls() {
         ("nobody", port, &["--cafile", ca], "plant/c", false),
         ("no TLS", port, &["-u", "anna", "-P", "eins"], "plant/d", false),
         ("by certificate", own, &machine, "machine/a", true),
+        ("by certificate, another's topic", own, &machine, "plant/e", false),
         ("without a certificate", own, &["--cafile", ca, "-u", "anna", "-P", "eins"], "plant/f", false),
     ] {
         assert_eq!(passes(port, who, topic), want, "{what}");
@@ -151,7 +152,11 @@ fn a_site_with_a_password_file_and_an_access_list() {
     let (anna, bert) = (["-u", "anna", "-P", "eins"], ["-u", "bert", "-P", "zwei"]);
     for (what, who, topic, want) in [
         ("her own", &anna[..], "plant/a", true),
+        ("denied", &anna, "plant/secret", false),
+        ("for reading only", &bert, "plant/b", false),
         ("by pattern", &bert, "dev/bert/x", true),
+        ("another's by pattern", &bert, "dev/anna/x", false),
+        ("anonymous", &[], "public/x", false),
         ("not carried over", &["-u", "carl", "-P", "drei"], "dev/carl/x", false),
     ] {
         assert_eq!(passes(port, who, topic), want, "{what}");
@@ -252,6 +257,7 @@ fn a_site_with_settings_by_listener() {
     let anna = ["-u", "anna", "-P", "eins"];
     for (what, port, who, topic, want) in [
         ("anonymous", open, &[][..], "open/a", true),
+        ("anonymous, no right", open, &[], "other/a", false),
         ("a name where nobody is known by name", open, &anna, "open/b", true),
         ("by password", closed, &anna, "any/a", true),
         ("anonymous where nobody is", closed, &[], "any/b", false),
