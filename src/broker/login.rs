@@ -38,8 +38,8 @@ impl Broker {
                     Err(End::Anonymous)
                 }
             }
-            // Nobody is known here, so a name says nothing.
-            (Some(_), _, None) if anonymous => Ok(Step::Done),
+            // Nobody is known here, so a name says nothing, and a password without one, as 5.0 has it (3.1.2.9), no more.
+            (_, _, None) if anonymous => Ok(Step::Done),
             (Some(name), Some(password), Some(users)) => self.ask_for(id, connect, (name, password), &users),
             _ => Err(End::Password),
         }
