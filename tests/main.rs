@@ -32,6 +32,7 @@ mod connects_logged;
 mod demo;
 mod doors_browser;
 mod doors_cost;
+mod doors_ends;
 mod doors_tls;
 mod doors_ways;
 mod harness;

@@ -165,20 +165,19 @@ impl Pipe {
         self.tls.as_ref().is_some_and(|tls| tls.wants_write())
     }
 
-    /// Ready when nothing is held back and the kernel may take more; an error is met by the next write.
-    pub(in crate::broker) fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready when nothing is held back and the kernel may take more.
+    ///
+    /// # Errors
+    /// The connection is broken: what is held back stays so.
+    pub(in crate::broker) fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(tls) = self.tls.as_mut().filter(|tls| tls.wants_write()) {
             match flush(tls, &self.tcp) {
                 Ok(()) => {}
-                Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                    if ready!(self.tcp.poll_write_ready(cx)).is_err() {
-                        return Poll::Ready(());
-                    }
-                }
-                Err(_) => return Poll::Ready(()),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => ready!(self.tcp.poll_write_ready(cx))?,
+                Err(e) => return Poll::Ready(Err(e)),
             }
         }
-        self.tcp.poll_write_ready(cx).map(drop)
+        self.tcp.poll_write_ready(cx)
     }
 
     /// Nothing more is written: says so in TLS as far as the kernel takes it, and in TCP.
@@ -220,7 +219,7 @@ impl Pipe {
                 Err(e) => return Err(e),
             }
             if !bytes.is_empty() || self.holds_back() {
-                poll_fn(|cx| self.poll_writable(cx)).await;
+                poll_fn(|cx| self.poll_writable(cx)).await?;
             }
         }
         Ok(())

@@ -155,11 +155,13 @@ impl Layered {
 
     fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            std::task::ready!(self.pipe.poll_writable(cx));
+            if std::task::ready!(self.pipe.poll_writable(cx)).is_err() {
+                return Poll::Ready(());
+            }
             match self.web.as_mut().map(|web| web.write_control(&mut self.pipe)) {
                 // The kernel said that it takes more and did not: it says so again when it does.
                 Some(Err(e)) if e.kind() == ErrorKind::WouldBlock => {}
-                _ if self.pipe.holds_back() => {}
+                None | Some(Ok(())) if self.pipe.holds_back() => {}
                 _ => return Poll::Ready(()),
             }
         }
