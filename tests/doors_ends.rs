@@ -45,3 +45,23 @@ fn a_connection_that_breaks_with_output_waiting_holds_nobody_up() {
         });
     }
 }
+
+#[test]
+fn an_ended_connection_that_reads_nothing_does_not_keep_its_place() {
+    let certificates = Certificates::make();
+    let config = layers::config(&certificates, false);
+    for scheme in SCHEMES {
+        let (port, lines) = layers::door(scheme, &certificates);
+        let site = Site::new(&lines);
+        let gateway = site.start();
+        let mut publisher = Raw::connect(site.port, "publisher");
+        let mut reader = layers::Client::connect(scheme, port, &config, "reader");
+        let before = sockets(gateway.pid());
+        reader.subscribe("n", 0);
+        flood(&mut publisher);
+        // The same client from elsewhere ends it.
+        let next = layers::Client::connect(scheme, port, &config, "reader");
+        wait_until("the first one's socket is closed", WITHIN, || sockets(gateway.pid()) == before);
+        drop((reader, next));
+    }
+}

@@ -70,6 +70,11 @@ impl Broker {
         self.conns.get(id).is_some_and(|conn| conn.end.is_some_and(End::cuts_short) && self.now.mono < conn.opened)
     }
 
+    /// Whether an ended connection's peer has had its time to read the last bytes.
+    pub(super) fn has_waited(&self, id: ConnId) -> bool {
+        self.conns.get(id).is_some_and(|conn| conn.end.is_some() && self.now.mono >= conn.opened)
+    }
+
     /// Its socket is closed: forget it.
     pub(super) fn gone(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get(id) {

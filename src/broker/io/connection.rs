@@ -92,7 +92,7 @@ impl Connection {
             Some(waker) if waker.will_wake(cx.waker()) => {}
             _ => socket.waker = Some(cx.waker().clone()),
         });
-        let written = self.poll_write(cx).is_ready();
+        let written = self.poll_write(cx).is_ready() || self.shell.broker.borrow().has_waited(self.id);
         if self.shell.is_put_off(self.id) {
             return Poll::Pending;
         }
