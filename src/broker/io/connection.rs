@@ -25,6 +25,10 @@ const UNFINISHED_SMALL: usize = 4 << 10;
 /// Most bytes that are read and dropped after a connection's end: what a client has on its way of a packet that is too large.
 const DROPPED_MAX: usize = 8 << 20;
 
+/// Reads in one turn. The second finds nothing, unless the client sends as fast as it is read: of WebSocket and TLS much may come that is little
+/// to MQTT.
+const READS_A_TURN: usize = 2;
+
 /// Turns with less input than this are too short to be measured.
 const MEASURED_INPUT: usize = 1 << 10;
 
@@ -181,7 +185,7 @@ impl Connection {
         if self.eof {
             return self.end(End::Eof);
         }
-        loop {
+        for _ in 0..READS_A_TURN {
             match self.read(cx) {
                 Read::Nothing => return Turn::Hungry,
                 // Registers for more; nothing is read before others had their turn.
@@ -190,6 +194,7 @@ impl Connection {
                 Read::All(turn) | Read::Some(turn) => return turn,
             }
         }
+        Turn::Again
     }
 
     /// Counts what an unfinished packet takes; whether there is room for it. What merely waits to be applied is bounded by the read buffer.

@@ -12,8 +12,8 @@ use super::super::output::SLICES;
 use super::pipe::Pipe;
 use crate::transport::websocket::{self, Decoder, Event, code};
 
-/// Reads in one turn that bring nothing of MQTT.
-const EMPTY_READS: usize = 16;
+/// Reads in one turn that bring nothing of MQTT: ten thousand pings fit into one.
+const EMPTY_READS: usize = 2;
 
 #[derive(Debug, Default)]
 pub(in crate::broker) struct Frames {
@@ -21,12 +21,45 @@ pub(in crate::broker) struct Frames {
     /// What of the frame's header is not written, and how much of its payload.
     header: Header,
     payload: usize,
-    /// An answer to be written before the next frame.
-    control: Vec<u8>,
+    /// What is to be written before the next frame.
+    control: Answers,
     /// Our close is said, or is the answer that waits.
     closing: bool,
     /// What was wrong with a frame, once.
     failed: Option<websocket::Error>,
+}
+
+/// Control frames that wait: the rest of one that is partly written, which has to be seen out, and the newest answer.
+#[derive(Debug, Default)]
+struct Answers {
+    bytes: Vec<u8>,
+    /// Of them the rest of a frame that is partly written.
+    begun: usize,
+}
+
+impl Answers {
+    /// In the place of whatever is not begun.
+    fn put(&mut self, frame: &[u8]) {
+        self.bytes.truncate(self.begun);
+        self.bytes.extend_from_slice(frame);
+    }
+
+    fn written(&mut self, n: usize) {
+        let mut at = 0;
+        while at < n {
+            if self.begun == 0 {
+                // A control frame of ours has a header of two bytes, the second of which is the length of the rest.
+                self.begun = self.bytes.get(at + 1).map_or(1, |length| 2 + usize::from(*length));
+            }
+            let part = self.begun.min(n - at);
+            self.begun -= part;
+            at += part;
+        }
+        self.bytes.drain(..n.min(self.bytes.len()));
+        if self.bytes.is_empty() {
+            self.bytes = Vec::new();
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -70,10 +103,10 @@ impl Frames {
             let (control, closing) = (&mut self.control, &mut self.closing);
             let mut answer = |event: Event<'_>| match event {
                 Event::Ping(_) | Event::Close(_) if *closing => {}
-                Event::Ping(payload) => *control = websocket::pong(payload).as_ref().to_vec(),
+                Event::Ping(payload) => control.put(websocket::pong(payload).as_ref()),
                 Event::Close(code) => {
                     *closing = true;
-                    *control = websocket::close(code).as_ref().to_vec();
+                    control.put(websocket::close(code).as_ref());
                 }
                 Event::None | Event::Data(_) => {}
             };
@@ -122,16 +155,15 @@ impl Frames {
 
     /// Whether an answer can be written and is not.
     pub(in crate::broker) const fn holds_back(&self) -> bool {
-        self.payload == 0 && !self.control.is_empty()
+        self.payload == 0 && !self.control.bytes.is_empty()
     }
 
     /// Between frames: the answer that waits. An error of the kind `WouldBlock` if not all of it.
     pub(in crate::broker) fn write_control(&mut self, pipe: &mut Pipe) -> io::Result<()> {
         while self.holds_back() {
-            let n = pipe.write(&mut [IoSlice::new(&self.control)])?;
-            self.control.drain(..n);
+            let n = pipe.write(&mut [IoSlice::new(&self.control.bytes)])?;
+            self.control.written(n);
         }
-        self.control = Vec::new();
         Ok(())
     }
 
@@ -147,7 +179,40 @@ impl Frames {
         self.closing = true;
         // In the midst of a frame there is no place for it.
         if self.payload == 0 {
-            self.control.extend_from_slice(websocket::close(code).as_ref());
+            self.control.bytes.extend_from_slice(websocket::close(code).as_ref());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A frame that has begun is seen out, whatever comes meanwhile; of those that have not begun only the newest is sent.
+    #[test]
+    fn answers_stay_whole_frames_however_little_is_taken() {
+        for step in 1..20 {
+            let (mut answers, mut sent, mut longest) = (Answers::default(), Vec::new(), 0);
+            for n in 0..100_u8 {
+                answers.put(websocket::pong(&vec![n; usize::from(n)]).as_ref());
+                longest = longest.max(answers.bytes.len());
+                let taken = answers.bytes.len().min(step);
+                sent.extend_from_slice(&answers.bytes[..taken]);
+                answers.written(taken);
+            }
+            sent.extend_from_slice(&answers.bytes);
+            answers.written(answers.bytes.len());
+            assert!(answers.bytes.is_empty() && answers.begun == 0);
+            let mut last = None;
+            while let Some((&[first, length], rest)) = sent.split_first_chunk() {
+                let payload = &rest[..length.into()];
+                assert!(first == 0x8a && payload.iter().all(|byte| *byte == length), "step {step}: {first:x} {payload:?}");
+                assert!(last < Some(length));
+                last = Some(length);
+                sent.drain(..2 + usize::from(length));
+            }
+            assert_eq!((last, sent.len()), (Some(99), 0), "the newest comes last");
+            assert!(longest <= 2 * (2 + websocket::CONTROL_MAX));
         }
     }
 }
