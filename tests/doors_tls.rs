@@ -1,6 +1,8 @@
 //! TLS at the broker's doors, with Mosquitto's clients: who believes whom, and what changes while clients are connected.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
 
 use rustix::process::Signal;
@@ -9,7 +11,7 @@ use crate::harness::certificates::Certificates;
 use crate::harness::clients::{WITHIN, Way};
 use crate::harness::gateway::Site;
 use crate::harness::mosquitto::free_port;
-use crate::harness::wait_until;
+use crate::harness::{layers, wait_until};
 
 /// A site with a door on loopback, its lines, and the way in without a certificate.
 fn site(certificates: &Certificates, lines: &str) -> (Site, Way) {
@@ -132,6 +134,41 @@ fn renewed_files_hold_for_new_clients_and_a_revoked_one_goes() {
     assert!(way.showing(&stays).publish("t", "after").status.success());
     assert_eq!(staying.next(), "t after");
     assert!(staying.stays(), "{}", site.log_tail());
+}
+
+#[test]
+fn who_is_revoked_while_shaking_hands_is_not_let_in() {
+    let certificates = Certificates::make();
+    let clients = ["stays", "goes"].map(|name| certificates.client_named(name));
+    let lines = format!("client_ca = \"{}\"\ncrl = \"{}\"", certificates.ca.display(), certificates.list().display());
+    let (site, _) = site(&certificates, &lines);
+    let gateway = site.start();
+    let mut half_way = clients.each_ref().map(|client| {
+        let mut tcp = TcpStream::connect((Ipv4Addr::LOCALHOST, port_of(&site))).expect("it listens");
+        tcp.set_read_timeout(Some(WITHIN)).expect("a socket");
+        let mut tls = layers::showing(&certificates, client);
+        tls.write_tls(&mut tcp).expect("it is taken");
+        while tls.is_handshaking() {
+            tls.read_tls(&mut tcp).expect("an answer");
+            tls.process_new_packets().expect("a handshake");
+        }
+        // Its certificate is still to be sent.
+        assert!(tls.wants_write());
+        (tls, tcp)
+    });
+    certificates.revoke(&clients[1].0);
+    certificates.list();
+    gateway.signal(Signal::HUP);
+    wait_until("the files are read", WITHIN, || site.log().contains("were read anew"));
+    let answers = half_way.each_mut().map(|(tls, tcp)| {
+        tls.writer().write_all(b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01a").expect("room");
+        while tls.wants_write() {
+            tls.write_tls(tcp).expect("it is taken");
+        }
+        let mut answer = [0; 4];
+        rustls::Stream::new(tls, tcp).read_exact(&mut answer).is_ok().then_some(answer)
+    });
+    assert_eq!(answers, [Some([0x20, 2, 0, 0]), None], "{}", site.log_tail());
 }
 
 /// The server's certificate as openssl sees it.

@@ -3,13 +3,14 @@
 use std::fmt;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::client::Resumption;
+use rustls::client::{Resumption, WantsClientCert};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, ConfigBuilder, RootCertStore, StreamOwned};
 
 use super::certificates::Certificates;
 use super::mosquitto::free_port;
@@ -49,15 +50,27 @@ fn is_secure(scheme: &str) -> bool {
 
 /// What a client of TLS wants; with `resume` it comes back by a ticket.
 pub fn config(certificates: &Certificates, resume: bool) -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(&certificates.ca).expect("a certificate")).expect("a CA");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    let mut config = builder(certificates).with_no_client_auth();
     if !resume {
         config.resumption = Resumption::disabled();
     }
     Arc::new(config)
+}
+
+fn builder(certificates: &Certificates) -> ConfigBuilder<ClientConfig, WantsClientCert> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(&certificates.ca).expect("a certificate")).expect("a CA");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
+    builder.with_root_certificates(roots)
+}
+
+/// A client's side of TLS that shows this certificate.
+pub fn showing(certificates: &Certificates, (cert, key): &(PathBuf, PathBuf)) -> ClientConnection {
+    let chain = vec![CertificateDer::from_pem_file(cert).expect("a certificate")];
+    let key = PrivateKeyDer::from_pem_file(key).expect("a key");
+    let config = builder(certificates).with_client_auth_cert(chain, key).expect("a client");
+    ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").expect("a name")).expect("a client")
 }
 
 /// A connection that has said nothing yet.

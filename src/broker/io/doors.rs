@@ -160,7 +160,7 @@ impl DoorsThread {
                 origins: web.origins.clone(),
                 header_bytes_max: self.limits.websocket_header_max,
             });
-            doors.push(Rc::new(Door { index, listener, secured: RefCell::new(secured), rules }));
+            doors.push(Rc::new(Door { index, listener, secured: RefCell::new(secured), renewals: Cell::new(0), rules }));
         }
         // Without the broker there is nothing to do but to wait for the end.
         let _ = self.ready.send(());
@@ -223,6 +223,7 @@ async fn obey(command: Command, doors: &[Rc<Door>], hall: &Hall) {
             for (index, secured) in &renewed {
                 if let Some(door) = doors.iter().find(|door| door.index == *index) {
                     door.secured.replace(Some(secured.clone()));
+                    door.renewals.set(door.renewals.get() + 1);
                 }
             }
             // A broker that has ended has no clients.
@@ -237,6 +238,8 @@ pub(super) struct Door {
     index: u16,
     pub(super) listener: Listener,
     pub(super) secured: RefCell<Option<Secured>>,
+    /// How often that was replaced.
+    renewals: Cell<u64>,
     pub(super) rules: Option<Rules>,
 }
 
@@ -278,9 +281,12 @@ async fn shake_hands(stream: TcpStream, peer: Peer, id: u64, door: Rc<Door>, hal
     let since = clock::mono();
     let mut pipe = Pipe::new(stream);
     let mut peer = peer;
+    let renewals = door.renewals.get();
     let timeout = door.listener.own.connect_timeout.unwrap_or(hall.timeout);
     let passed = clock::before(since + timeout, threshold::pass(&mut pipe, &mut peer, id, &door, &hall)).await;
     match passed {
+        // What was renewed while it shook hands holds for it, too; what is renewed from here on, the broker looks at.
+        Some(Ok(_)) if door.renewals.get() != renewals && !is_still_good(&pipe, &door) => hall.say_failure(&door, peer, &Trouble::Revoked),
         Some(Ok(passed)) => {
             let arrival = Arrival { listener: door.index, peer, user: passed.user };
             match pipe.pack(passed.early) {
@@ -294,6 +300,13 @@ async fn shake_hands(stream: TcpStream, peer: Peer, id: u64, door: Rc<Door>, hal
         None => hall.tell(Limit::ConnectTimeout, peer),
     }
     hall.leave(id);
+}
+
+/// Whether the client would be let in by what holds now.
+fn is_still_good(pipe: &Pipe, door: &Door) -> bool {
+    let secured = door.secured.borrow();
+    let Some((secured, tls)) = secured.as_ref().zip(pipe.tls()) else { return true };
+    secured.still_accepts(tls.peer_certificates(), clock::wall())
 }
 
 impl Hall {

@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use rustls::pki_types::UnixTime;
 use tokio::task::yield_now;
 
 use super::super::end::End;
@@ -21,7 +20,7 @@ pub(in crate::broker) async fn run(renewed: &[(u16, Secured)], shell: &Rc<Shell>
         let Some((_, secured)) = renewed.iter().find(|(index, secured)| Some(*index) == listener && secured.clients.is_some()) else {
             continue;
         };
-        let now = UnixTime::since_unix_epoch(std::time::Duration::from_millis(u64::try_from(clock::wall().0).unwrap_or(0)));
+        let now = clock::wall();
         let accepted =
             shell.turn(true, || shell.with_socket(id, |socket| secured.still_accepts(socket.tls()?.peer_certificates(), now).into()));
         if accepted.flatten() == Some(false) {

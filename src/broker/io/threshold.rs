@@ -31,6 +31,8 @@ pub(super) enum Trouble {
     Proxy(#[from] proxy::Error),
     #[error("WebSocket: {0}")]
     Upgrade(upgrade::Refusal),
+    #[error("TLS: the certificate is accepted no more: the files were read anew meanwhile")]
+    Revoked,
     #[error("TLS: {0}")]
     Tls(io::Error),
     #[error(transparent)]

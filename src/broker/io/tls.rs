@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::RootCertStore;
 use rustls::crypto::ring;
@@ -10,6 +11,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ServerConfig, VerifierBuilderError, WebPkiClientVerifier};
 
 use super::super::door::{Clients, Tls};
+use crate::model::Wall;
 use crate::pem;
 use crate::transport::certificate::common_name;
 
@@ -66,7 +68,8 @@ impl Secured {
     }
 
     /// Whether a client that showed this chain would still be let in.
-    pub(in crate::broker) fn still_accepts(&self, chain: Option<&[CertificateDer<'_>]>, now: UnixTime) -> bool {
+    pub(in crate::broker) fn still_accepts(&self, chain: Option<&[CertificateDer<'_>]>, now: Wall) -> bool {
+        let now = UnixTime::since_unix_epoch(Duration::from_millis(u64::try_from(now.0).unwrap_or(0)));
         match (&self.clients, chain.and_then(<[_]>::split_first)) {
             (None, _) => true,
             (Some(verifier), None) => !verifier.client_auth_mandatory(),
