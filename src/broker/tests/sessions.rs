@@ -251,7 +251,7 @@ fn a_stranger_has_ten_seconds() {
 
 #[test]
 fn connections_and_sessions_have_limits() {
-    let mut bench = Bench::with(&[], Limits { connections_max: 2, ..quiet() });
+    let mut bench = Bench::with(&[], Limits { connections_max: 2, sessions_per_user: Some(8), ..quiet() });
     for i in 0..8 {
         let (id, _) = bench.connect_as(&format!("c{i}"), false);
         bench.cut(id);
