@@ -125,9 +125,10 @@ const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x08\xc0\0\x02\x
 #[test]
 fn a_proxy_says_who_connects_and_nobody_else_may() {
     let certificates = Certificates::make();
-    let (plain, first) = door("tcp", "127.0.0.1", "", "proxy_from = [\"127.0.0.0/8\"]\n");
-    let (secure, second) = door("tls", "127.0.0.1", "", &format!("proxy_from = [\"127.0.0.1\"]\n{}", server(&certificates)));
-    let (others, third) = door("tcp", "127.0.0.1", "", "proxy_from = [\"192.0.2.9\", \"2001:db8::/32\"]\n");
+    let (plain, first) = door("tcp", "127.0.0.1", "", "proxy_from = [\"127.0.0.0/8\"]\ninsecure_anonymous = true\n");
+    let (secure, second) =
+        door("tls", "127.0.0.1", "", &format!("proxy_from = [\"127.0.0.1\"]\ninsecure_anonymous = true\n{}", server(&certificates)));
+    let (others, third) = door("tcp", "127.0.0.1", "", "proxy_from = [\"192.0.2.9\", \"2001:db8::/32\"]\ninsecure_anonymous = true\n");
     let site = Site::new(&format!("{first}{second}{third}"));
     let _gateway = site.start();
     for header in [V1, V2] {
@@ -201,7 +202,7 @@ fn strangers_who_only_wait_keep_nobody_out() {
     let certificates = Certificates::make();
     let (tls, first) = door("tls", "127.0.0.1", "", &server(&certificates));
     let (web, second) = door("ws", "127.0.0.1", "", "");
-    let (behind, third) = door("tcp", "127.0.0.1", "", "proxy_from = [\"127.0.0.0/8\"]\n");
+    let (behind, third) = door("tcp", "127.0.0.1", "", "proxy_from = [\"127.0.0.0/8\"]\ninsecure_anonymous = true\n");
     let site = Site::new(&format!("{first}{second}{third}[broker.limits]\nconnect_timeout = \"5m\"\n"));
     let gateway = site.start();
     let mut flood = Flood::begin(vec![
@@ -311,6 +312,23 @@ fn a_websocket_answers_pings_and_ends_as_its_standard_says() {
             stream.read_to_end(&mut left).expect("an end that is said");
             assert_eq!([pong, left].concat(), want, "{say:?}");
         }
+    }
+}
+
+/// Nothing follows a close (RFC 6455, 5.5.1).
+#[test]
+fn a_websocket_that_closes_is_sent_no_more_messages() {
+    let certificates = Certificates::make();
+    let config = layers::config(&certificates, false);
+    for scheme in ["ws", "wss"] {
+        let (port, lines) = layers::door(scheme, &certificates);
+        let site = Site::new(&lines);
+        let _gateway = site.start();
+        let mut client = layers::Client::connect(scheme, port, &config, "closing");
+        client.subscribe("t", 0);
+        // A message to itself, and a close in the same breath.
+        client.say_raw(b"\x82\x86\0\0\0\0\x30\x04\0\x01tx\x88\x82\0\0\0\0\x03\xe8");
+        assert_eq!(client.read_to_end().expect("an end that is said"), [0x88, 2, 0x03, 0xe8], "{scheme}");
     }
 }
 

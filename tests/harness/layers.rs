@@ -126,6 +126,11 @@ impl Client {
         self.stream.flush().expect("it is taken");
     }
 
+    /// Bytes as they are.
+    pub fn say_raw(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).and_then(|()| self.stream.flush()).expect("it is taken");
+    }
+
     /// The next packet: its first byte, and what follows its length.
     pub fn next(&mut self) -> (u8, Vec<u8>) {
         let [first] = self.bytes();

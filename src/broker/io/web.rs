@@ -129,7 +129,12 @@ impl Frames {
     pub(in crate::broker) fn write(&mut self, pipe: &mut Pipe, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         if self.payload == 0 {
             self.write_control(pipe)?;
-            self.payload = slices.iter().map(|slice| slice.len()).sum();
+            let offered = slices.iter().map(|slice| slice.len()).sum();
+            if self.closing {
+                // Nothing follows a close (RFC 6455, 5.5.1).
+                return Ok(offered);
+            }
+            self.payload = offered;
             self.header = Header::new(self.payload);
         }
         let mut all = [IoSlice::new(&[]); SLICES + 1];
@@ -177,10 +182,7 @@ impl Frames {
 
     fn close(&mut self, code: Option<u16>) {
         self.closing = true;
-        // In the midst of a frame there is no place for it.
-        if self.payload == 0 {
-            self.control.bytes.extend_from_slice(websocket::close(code).as_ref());
-        }
+        self.control.bytes.extend_from_slice(websocket::close(code).as_ref());
     }
 }
 
