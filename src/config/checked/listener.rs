@@ -9,6 +9,7 @@ use super::super::error::{Mistake, Report, Span};
 use super::super::reader::{At as Written, Table};
 use super::secret::warn_if_absent;
 use super::{Names, path};
+use crate::access::users::check_name;
 use crate::broker::{At, Clients, Listener, Network, Tls, Web};
 
 /// Most listeners: an index of them is 16 bits wide, and each has tasks of its own.
@@ -115,14 +116,16 @@ fn admission(table: &mut Table<'_>, url: &Written<String>, place: &Place, listen
     let users = context.users || listener.users.is_some();
     let known = users || certificates.is_some_and(|clients| clients.required);
     let local = place.is_local();
+    // A proxy brings clients from elsewhere; how they come to it is not known here.
+    let alone = local && listener.proxy_from.is_empty();
     let given = table.take_given("anonymous").and_then(|item| {
         let span = item.span.clone();
         item.bool().map(|value| (value, span))
     });
-    listener.anonymous = given.as_ref().map_or(!known && (local || may.anonymous), |(value, _)| *value);
+    listener.anonymous = given.as_ref().map_or(!known && (alone || may.anonymous), |(value, _)| *value);
     let nobody = !listener.anonymous && !users && certificates.is_none() && !listener.peer_users;
     let plaintext = !local && !place.scheme.is_secure() && !may.plaintext;
-    let anonymous = !local && !may.anonymous && (listener.anonymous || nobody && given.is_none());
+    let anonymous = !alone && !may.anonymous && (listener.anonymous || nobody && given.is_none());
     match (plaintext, anonymous) {
         (true, true) => insecure(report, url, false, Open::Both),
         (true, false) => insecure(report, url, false, Open::Plaintext),
@@ -227,8 +230,9 @@ fn clients(table: &mut Table<'_>, environment: &Environment) -> Option<Clients> 
     let crl = file(table, "crl", "the revocation list's file", environment);
     let mut names = BTreeMap::new();
     for (name, user) in table.take_given("names").and_then(super::super::item::Item::map).unwrap_or_default() {
-        if user.value.is_empty() {
-            report.add(&user.span, Mistake::error(format!("`{}` is nobody: the user's name is empty", name.value)));
+        // Also so that no certificate stands for another's, a process's or an upstream's user.
+        if let Err(error) = check_name(&user.value) {
+            report.add(&user.span, Mistake::error(format!("`{}` cannot be `{}`: {error}", name.value, user.value)));
         }
         names.insert(name.value, Arc::from(user.value));
     }

@@ -44,7 +44,7 @@ pub const LISTENER: Section = Section {
         key(
             "anonymous",
             Bool,
-            Depends("true where no users are known and only this machine reaches it, else false", "false"),
+            Depends("true where no users are known and only this machine reaches it, not by a proxy either, else false", "false"),
             "clients without a user name are let in",
         ),
         key("users", Path, None("\"/etc/tidegate/users\""), "its own file of users, instead of that of `[broker.access]`"),
@@ -100,7 +100,7 @@ pub const LISTENER: Section = Section {
             "insecure_anonymous",
             Bool,
             Is("false"),
-            "accept that everybody on the network may publish and subscribe; needed beyond loopback where clients without a user name are let in",
+            "accept that everybody on the network may publish and subscribe; needed beyond loopback, and behind a proxy, where clients without a user name are let in",
         ),
     ],
     later: &["ciphers", "tls_versions"],
