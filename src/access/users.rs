@@ -16,6 +16,9 @@ pub const NAME_MAX: usize = 256;
 /// Most users of one file; one more is a mistake in it.
 pub const USERS_MAX: usize = 10_000;
 
+/// Some editors begin a file with it, unseen: it would be part of the first user's name.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// How names begin that only a door or an upstream gives.
 const RESERVED: [&str; 3] = ["cert:", "unix:", "upstream:"];
 
@@ -87,7 +90,9 @@ pub fn check_name(name: &str) -> Result<(), NameError> {
     if name.len() > NAME_MAX {
         return Err(NameError::Long);
     }
-    if let Some(bad) = name.chars().find(|c| *c == ':' && !RESERVED.iter().any(|r| name.starts_with(r)) || c.is_control()) {
+    if let Some(bad) =
+        name.chars().find(|c| *c == ':' && !RESERVED.iter().any(|r| name.starts_with(r)) || c.is_control() || *c == BYTE_ORDER_MARK)
+    {
         return Err(NameError::Character(bad));
     }
     if let Some(reserved) = RESERVED.iter().find(|reserved| name.starts_with(**reserved)) {
@@ -252,6 +257,7 @@ mod tests {
             (format!("{long}:{HASH}"), "line 1: a user's name is longer than 256 bytes"),
             (format!("a\tb:{HASH}"), "line 1: a user's name has '\\t' in it"),
             (format!("a\u{1b}b:{HASH}"), "line 1: a user's name has '\\u{1b}' in it"),
+            (format!("\u{feff}anna:{HASH}"), "line 1: a user's name has '\\u{feff}' in it"),
             (format!(" anna:{HASH}"), "line 1: a user's name begins with a space or `#`, or ends with a space"),
             (format!("upstream:a:{HASH}"), "line 1: a user's name begins with \"upstream:\": such names are given by the gateway itself"),
             (format!("cert:{HASH}"), "line 1: a user's name begins with \"cert:\": such names are given by the gateway itself"),
