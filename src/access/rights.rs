@@ -49,6 +49,11 @@ impl Rights {
         }
     }
 
+    /// Rules that are asked to compare them with others.
+    pub fn weight(&self) -> usize {
+        if let Kind::Ruled(all) = &self.kind { all.iter().map(|rules| rules.len()).sum() } else { 0 }
+    }
+
     pub fn may_publish(&self, topic: &str) -> bool {
         self.may(topic, Access::PUBLISH)
     }

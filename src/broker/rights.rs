@@ -31,6 +31,9 @@ use crate::mqtt::packet::Shared;
 /// What one turn of looking through sessions does: a session counts as one, and each filter and message of it.
 const CHECKED_A_TURN: usize = 4_096;
 
+/// Rules that are made or compared for one session alone in the time that one counts for.
+const RULES: usize = 2;
+
 /// What the end of a connection counts for.
 const END: usize = 32;
 
@@ -288,12 +291,16 @@ impl Broker {
         let rights = self.access.of(session, &self.doors);
         let old = Rc::clone(&session.rights);
         let pair = (rights.id(), old.id());
-        let kept = *self.access.covering.entry(pair).or_insert_with(|| rights.covers(&old));
+        let mut compared = 0;
+        let kept = *self.access.covering.entry(pair).or_insert_with(|| {
+            compared = (rights.weight() + old.weight()) / RULES;
+            rights.covers(&old)
+        });
         if faults::active("keep-rights") {
             return 1;
         }
         self.set_rights(index, rights);
-        let cost = if kept && !first { 1 } else { self.filter_session(index) };
+        let cost = compared + if kept && !first { 1 } else { self.filter_session(index) };
         match conn {
             Some(id) if !kept => {
                 self.end(id, End::RightLost);

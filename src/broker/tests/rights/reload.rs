@@ -116,6 +116,28 @@ fn what_waits_for_a_client_goes_with_its_right() {
     assert!(!got.is_empty() && got.iter().all(|topic| topic == "b"), "{got:?}");
 }
 
+/// Rights that each client has for itself are compared for each: that is not done for all in one turn.
+#[test]
+fn a_list_of_many_patterns_is_looked_through_in_turns() {
+    let mut bench = Bench::new(&[]);
+    let rules = |first: &str| {
+        let patterns: String = (0..500).map(|n| format!("pattern t{n}/%c\n")).collect();
+        Policy { realms: Vec::new(), acl: Some(Arc::new(Acl::parse(format!("{first}\n{patterns}").as_bytes()).unwrap())) }
+    };
+    let now = bench.now();
+    bench.broker.take_policy(rules("topic a"), now);
+    bench.resume();
+    let clients: Vec<_> = (0..50).map(|n| bench.user("", &format!("c{n}"))).collect();
+    bench.broker.take_policy(rules("topic b"), now);
+    let mut turns = 1;
+    while bench.broker.chores(now) {
+        turns += 1;
+    }
+    assert!(turns > 4, "{turns}");
+    bench.resume();
+    assert!(clients.iter().all(|client| bench.end_of(client.id) == Some(End::RightLost)));
+}
+
 /// The same lists again change nothing and cost nothing.
 #[test]
 fn lists_that_say_the_same_are_the_same() {
