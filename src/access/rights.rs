@@ -35,6 +35,10 @@ impl Rights {
     pub const EVERYTHING: Self = Self { id: 0, kind: Kind::Everything };
     pub const OPEN: Self = Self { id: 1, kind: Kind::Open };
 
+    pub fn nothing() -> Self {
+        Self { id: 2, kind: Kind::Ruled([].into()) }
+    }
+
     /// Rights with the same number are the same. Numbers are not used again.
     pub const fn id(&self) -> u64 {
         self.id
@@ -162,7 +166,7 @@ impl Lists {
             (Some(acl), _) | (None, Some(acl)) => Ok(acl),
             _ if upstream => Err(Rights::OPEN),
             // It came by a listener that is not there any more, and what that allowed is not known.
-            _ if own.is_none() && self.listeners.values().any(Option::is_some) => Err(Rights { id: 2, kind: Kind::Ruled([].into()) }),
+            _ if own.is_none() && self.listeners.values().any(Option::is_some) => Err(Rights::nothing()),
             _ if identity.user.is_some() => Err(Rights::EVERYTHING),
             _ => Err(Rights::OPEN),
         }

@@ -71,6 +71,13 @@ impl Listener {
         (limits != *all).then(|| Box::new(limits))
     }
 
+    /// Whether the door itself may say that somebody is this user: by a certificate, or by the kernel's word.
+    pub(super) fn may_name(&self, user: &str) -> bool {
+        let clients = self.tls.as_ref().and_then(|tls| tls.clients.as_ref());
+        let mapped = clients.is_some_and(|clients| clients.names.values().any(|name| **name == *user));
+        mapped || user.starts_with("cert:") || user.starts_with("unix:")
+    }
+
     /// Whether something comes before MQTT: PROXY header, TLS, WebSocket.
     pub const fn has_threshold(&self) -> bool {
         self.tls.is_some() || self.web.is_some() || !self.proxy_from.is_empty()

@@ -115,9 +115,9 @@ impl End {
         }
     }
 
-    /// Whether the client has taken its will back [MQTT-3.14.4-3].
+    /// Whether there is no will: the client has taken it back [MQTT-3.14.4-3], or would not be let in to leave one.
     pub(super) const fn takes_will_back(self) -> bool {
-        matches!(self, Self::Disconnect)
+        matches!(self, Self::Disconnect | Self::Revoked)
     }
 
     /// Whether the peer may be in the middle of saying something: it was ended by us, for what it said.

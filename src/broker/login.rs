@@ -13,7 +13,7 @@ use super::state::Broker;
 use crate::access::Policy;
 use crate::access::password::{Password, PasswordHash};
 use crate::access::users::{NAME_MAX, User, Users};
-use crate::model::Now;
+use crate::model::{Identity, Now};
 use crate::mqtt::packet::Connect;
 
 /// Connections that one turn ends because their users are not what they were.
@@ -49,6 +49,14 @@ impl Broker {
     pub(super) fn users_of(&self, id: ConnId) -> Option<Arc<Users>> {
         let listener = self.conns.get(id)?.listener;
         self.policy.realms.get(usize::from(listener))?.users.clone()
+    }
+
+    /// Whether nobody can come in as this user any more: where it came in users are known by their file, and it is not in that.
+    pub(super) fn is_gone(&self, identity: &Identity) -> bool {
+        let Some(user) = identity.user.as_deref() else { return false };
+        let door = self.doors.iter().zip(&self.policy.realms).find(|(door, _)| door.name == identity.listener);
+        let known = door.and_then(|(door, realm)| Some((door, realm.users.as_ref()?)));
+        known.is_some_and(|(door, users)| users.get(user).is_none() && !door.may_name(user))
     }
 
     fn ask_for(&mut self, id: ConnId, connect: &Connect<'_>, (name, password): (&str, &[u8]), users: &Users) -> Result<Step, End> {

@@ -123,7 +123,7 @@ impl Broker {
     /// Whether its receiver may have it, and who published it might publish it now: a right that was taken from either ends what is retained by it.
     fn may_replay(&self, index: SessionIndex, retained: &RetainedMessage) -> bool {
         let topic = retained.topic.as_str();
-        self.sessions.get(index).is_some_and(|session| self.may_receive(session, topic)) && self.may_still_publish(&retained.source, topic)
+        self.sessions.get(index).is_some_and(|session| self.may_receive(session, topic)) && self.may_still_publish(retained)
     }
 
     /// `identifier`: of the subscription. False when the window is full.

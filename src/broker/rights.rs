@@ -24,7 +24,7 @@ use super::subscriptions::Route;
 use crate::access::Policy;
 use crate::access::rights::{Grants, Lists, Rights};
 use crate::faults;
-use crate::model::{DoneHow, EntryId, Identity, Publisher, SessionId, StateChange, StoredWill, Topic};
+use crate::model::{DoneHow, EntryId, Identity, Publisher, RetainedMessage, SessionId, StateChange, StoredWill, Topic};
 use crate::mqtt::Forwarded;
 use crate::mqtt::packet::Shared;
 
@@ -184,14 +184,24 @@ impl Broker {
     /// Whether the client may leave this will, and whether it may be told that it may not: a bridge that may not say that it is there is let in all
     /// the same.
     pub(super) fn may_will(&self, identity: &Identity, topic: &Topic, properties: &Forwarded<'_>) -> Result<(), bool> {
-        let (rights, name) = (self.rights_of(identity), topic.as_str());
-        let may = self.may_publish(&rights, name) && self.may_be_answered(&rights, properties);
-        if may { Ok(()) } else { Err(bridge_of(name).is_none()) }
+        let may = self.may_ask(&self.rights_of(identity), topic.as_str(), properties);
+        if may { Ok(()) } else { Err(bridge_of(topic.as_str()).is_none()) }
     }
 
     /// Whether a will may still be published.
     pub(super) fn may_still_will(&self, will: &StoredWill, of: &Identity) -> bool {
-        self.may_will(of, &will.topic, &Forwarded::from(&will.properties)).is_ok() || faults::active("will-unasked")
+        let may = || self.may_ask(&self.rights_still(of), will.topic.as_str(), &Forwarded::from(&will.properties));
+        faults::active("will-unasked") || may()
+    }
+
+    /// Whether this may be published, and answered.
+    fn may_ask(&self, rights: &Rights, topic: &str, properties: &Forwarded<'_>) -> bool {
+        self.may_publish(rights, topic) && self.may_be_answered(rights, properties)
+    }
+
+    /// Of who may be away by now: whose user is gone has none, whatever the lists still say of that name.
+    fn rights_still(&self, identity: &Identity) -> Rc<Rights> {
+        if self.is_gone(identity) { Rc::new(Rights::nothing()) } else { self.rights_of(identity) }
     }
 
     /// Whether the session's client may receive what is published to `topic`.
@@ -213,23 +223,24 @@ impl Broker {
         Publisher::Client(identity)
     }
 
-    /// Whether who published a kept message might publish it now.
-    pub(super) fn may_still_publish(&self, source: &Publisher, topic: &str) -> bool {
-        let rights = match source {
+    /// Whether who published a kept message might publish it now, and have it answered.
+    pub(super) fn may_still_publish(&self, kept: &RetainedMessage) -> bool {
+        let rights = match &kept.source {
             _ if faults::active("source-unasked") => return true,
             Publisher::Gateway => return true,
             Publisher::Unknown => self.access.grants.borrow().unknown(),
             Publisher::Client(identity) => {
                 let (mut last, generation) = (self.access.source.borrow_mut(), self.access.generation);
                 let known = last.as_ref().filter(|asked| Arc::ptr_eq(&asked.identity, identity) && asked.generation == generation);
-                let rights = known.map_or_else(|| self.rights_of(identity), |asked| Rc::clone(&asked.rights));
+                let rights = known.map_or_else(|| self.rights_still(identity), |asked| Rc::clone(&asked.rights));
                 if known.is_none() {
                     *last = Some(Asked { identity: Arc::clone(identity), generation, rights: Rc::clone(&rights) });
                 }
                 rights
             }
         };
-        rights.may_publish(topic)
+        let may_be_answered = || kept.properties.is_empty() || self.may_be_answered(&rights, &Forwarded::from(&kept.properties));
+        rights.may_publish(kept.topic.as_str()) && may_be_answered()
     }
 
     /// A source that came from the store: many messages have the same.
@@ -254,6 +265,8 @@ impl Broker {
 
     /// The site's lists were read anew: they hold from now on. Sessions are looked through in [`Broker::check_sessions`].
     pub(super) fn change_rights(&mut self, policy: &Policy) {
+        // Its user may be gone.
+        *self.access.source.get_mut() = None;
         if self.access.grants.get_mut().replace(lists(policy, &self.doors)) {
             self.access.generation += 1;
             self.subscriptions.rights_changed();

@@ -1,6 +1,8 @@
 //! The same rights through wills, retained messages, groups, answers, and what is put off.
 
 use super::*;
+use crate::access::users::Users;
+use crate::access::{Policy, Realm};
 use crate::model::{Identity, Publisher, Restored, RetainedMessage, UpstreamId};
 
 /// Who may do anything, to watch and to speak.
@@ -124,6 +126,73 @@ fn a_retained_message_comes_while_its_source_might_publish_it() {
             bench.lists(&format!("{ROOT}{may}"), "", "");
             assert_eq!(kept(&mut bench, "root"), [topic], "{how} by {by}, after {rules:?}");
         }
+    }
+}
+
+/// A name that the lists still know, or that they leave all rights, says nothing once nobody can come in by it.
+#[test]
+fn what_a_user_left_behind_goes_with_the_user() {
+    let users = |names: &[&str]| {
+        let text: String = names.iter().map(|name| format!("{name}:$6$c2FsdHNhbHRzYWx0${}==\n", "A".repeat(86))).collect();
+        let users = Some(Arc::new(Users::parse(text.as_bytes()).unwrap()));
+        Policy { realms: vec![Realm { users, acl: None }, Realm::default()], acl: None }
+    };
+    for (user, now, want) in [
+        ("u", &["root", "u"][..], true),
+        ("u", &["root"], false),
+        // Whom a door knows need not be in the file.
+        ("cert:u", &["root"], true),
+    ] {
+        let mut bench = Bench::new(&[]);
+        let at = bench.now();
+        bench.broker.take_policy(users(&["root", "u"]), at);
+        let watch = bench.user("root", "watch");
+        bench.subscribes(watch, "pump/on", 0);
+        let will = Some(("pump/on", Note { delay: 5, ..Note::default() }));
+        let (client, _) = bench.enter((Some(user), 0), 5, &hello(5, "c", true, will));
+        assert_eq!(bench.publishes(client, "pump/set", Note { retain: true, ..Note::default() }), 0);
+        bench.cut(client.id);
+        bench.commit();
+        assert_eq!(kept(&mut bench, "root"), ["pump/set"]);
+        let at = bench.now();
+        bench.broker.take_policy(users(now), at);
+        bench.resume();
+        assert_eq!(!kept(&mut bench, "root").is_empty(), want, "{user}, then {now:?}");
+        bench.pass(6_000);
+        bench.commit();
+        assert_eq!(!bench.got(watch).is_empty(), want, "the will of {user}, then {now:?}");
+    }
+}
+
+#[test]
+fn a_client_whose_certificate_is_revoked_leaves_no_will() {
+    for (end, want) in [(End::Eof, 1), (End::RightLost, 1), (End::UserChanged, 1), (End::Revoked, 0)] {
+        for delay in [0, 5] {
+            let mut bench = Bench::new(&[]);
+            let watch = bench.user("root", "watch");
+            bench.subscribes(watch, "w", 0);
+            let will = Some(("w", Note { delay, ..Note::default() }));
+            let (client, _) = bench.enter((Some("cert:u"), 0), 5, &hello(5, "c", true, will));
+            let at = bench.now();
+            bench.broker.lost(client.id, end, at);
+            bench.resume();
+            bench.pass(6_000);
+            bench.commit();
+            assert_eq!(bench.got(watch).len(), want, "{end:?}, after {delay} s");
+        }
+    }
+}
+
+#[test]
+fn a_kept_question_comes_while_its_source_might_publish_the_answer() {
+    let may = "user u\ntopic write ask\ntopic write mine\n";
+    let mut bench = with(may);
+    let client = bench.user("u", "c");
+    assert_eq!(bench.publishes(client, "ask", Note { answer: Some("mine"), retain: true, ..Note::default() }), 0);
+    bench.commit();
+    for (rules, want) in [(may, 1), ("user u\ntopic write ask\n", 0), (may, 1)] {
+        bench.lists(&format!("{ROOT}{rules}"), "", "");
+        assert_eq!(kept(&mut bench, "root").len(), want, "{rules:?}");
     }
 }
 
