@@ -121,7 +121,7 @@ impl Broker {
         let now = self.now.mono;
         Client {
             id: session.client.to_string(),
-            user: session.conn.and_then(|id| self.user_of(id)),
+            user: session.user.as_ref().map(ToString::to_string),
             connection: session.conn.and_then(|id| self.describe_connection(id)),
             expiry_s: Some(session.expiry).filter(|expiry| *expiry != StoredSession::NEVER),
             ends_in_ms: session.ends.map(|ends| millis(ends, now)),

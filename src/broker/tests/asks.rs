@@ -62,6 +62,18 @@ fn every_client_is_listed_once_a_page_at_a_time() {
 }
 
 #[test]
+fn a_session_is_its_users_while_its_client_is_away() {
+    let mut bench = Bench::new(&[]);
+    let id = bench.open(false);
+    bench.send(id, &connect5("c", false, 60, &[]));
+    for there in [true, false] {
+        let described = client(&mut bench, "c", 0).expect("it is there").client;
+        assert_eq!((described.user.as_deref(), described.connection.is_some()), (Some(door::SOMEBODY), there));
+        bench.cut(id);
+    }
+}
+
+#[test]
 fn a_client_is_described_with_its_subscriptions_page_by_page() {
     let mut bench = Bench::new(&[]);
     let id = bench.open(true);
