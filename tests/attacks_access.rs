@@ -93,6 +93,8 @@ fn another_users_session_is_not_to_be_had() {
     }
     let back = "a > connect 5 id=pump user=anna pass=one clean=0\na < connack 0 *\n";
     hold(site.port, "r", back).expect("it is anna's still");
+    let said: Vec<_> = site.log().lines().filter(|line| line.contains("another user")).map(str::to_owned).collect();
+    assert!(said.len() == 1 && said[0].contains("WARN") && said[0].contains("bert"), "it is said once a minute: {said:?}");
 }
 
 /// Sessions that are away count, too: who knows one password cannot keep all others out.

@@ -210,7 +210,6 @@ impl Broker {
             return Ok(false);
         }
         self.counters.forbidden += 1;
-        tracing::warn!(client = ?identity.client, user = ?identity.user, "a client wants the session of another user");
         Err(End::Foreign)
     }
 

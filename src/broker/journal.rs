@@ -69,11 +69,18 @@ impl Broker {
         tracing::info!(?client, %peer, ?listener, user = ?user.as_deref().unwrap_or(""), "connection closed: {end}");
     }
 
+    /// What a session held is not its client's any more: so many filters and messages.
+    pub(super) fn say_filtered(&mut self, client: &str, filters: usize, messages: usize) {
+        if self.journal.may_say(self.now.mono) {
+            tracing::info!(?client, filters, messages, "a session lost what its rights do not allow any more");
+        }
+    }
+
     /// Somebody is not let in, or ends before that. `client`: as it calls itself, where it has.
     pub(super) fn say_refused(&mut self, id: ConnId, client: &str, user: Option<&str>, end: End) {
         let Some(peer) = self.conns.get(id).map(|conn| conn.peer) else { return };
         // A line about a look at the port does not keep one about a password back.
-        let login = matches!(end, End::Password | End::Anonymous | End::NotAuthorized);
+        let login = matches!(end, End::Password | End::Anonymous | End::NotAuthorized | End::Foreign);
         if !self.may_say(if login { "login" } else { "refused" }, peer) {
             return;
         }

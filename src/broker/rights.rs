@@ -359,8 +359,8 @@ impl Broker {
         session.filters.retain(|subscription| !lost.contains(&subscription.filter));
         lost.iter().for_each(|filter| session.replays.remove(filter));
         if !lost.is_empty() || !sent.is_empty() || !waiting.is_empty() {
-            let (filters, messages) = (lost.len(), sent.len() + waiting.len());
-            tracing::info!(client = ?session.client, filters, messages, "a session lost what its rights do not allow any more");
+            let client = Rc::clone(&session.client);
+            self.say_filtered(&client, lost.len(), sent.len() + waiting.len());
         }
         for filter in lost {
             self.subscriptions.remove(&filter, index);
