@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 
+use crate::harness::certificates::Certificates;
 use crate::harness::gateway::Site;
 use crate::harness::honest::Honest;
 use crate::harness::raw::{Raw, publish};
 use crate::harness::readings::Absence;
 use crate::harness::rig::Rig;
-use crate::harness::{alone, let_run, report, wait_until};
+use crate::harness::{alone, layers, let_run, report, wait_until};
 use tidegate::clock;
 
 /// What an honest client is to see, and a turn of the thread to take, in CPU; a debug build copies megabytes slowly.
@@ -67,6 +68,38 @@ fn one_who_never_reads_and_one_who_never_stops_leave_others_their_ping() {
         });
         assert!(gateway.rss_kib() < RSS_MAX_KIB, "{} KiB", gateway.rss_kib());
         no_turn_was_long(&site);
+        p99
+    });
+}
+
+/// Frames that are nothing to MQTT cost those who send them: ten thousand fit into one read.
+#[test]
+fn websocket_pings_without_end_leave_others_theirs() {
+    let _alone = alone();
+    let certificates = Certificates::make();
+    let config = layers::config(&certificates, false);
+    patiently("24 clients that send WebSocket pings without end", || {
+        let (port, lines) = layers::door("ws", &certificates);
+        let site = Site::new(&lines);
+        let gateway = site.start();
+        let stop = AtomicBool::new(false);
+        let p99 = thread::scope(|scope| {
+            for n in 0..24 {
+                let mut mad = layers::Client::connect("ws", port, &config, &format!("mad-{n}"));
+                let many = b"\x89\x80\0\0\0\0".repeat(10_000);
+                let stop = &stop;
+                scope.spawn(move || {
+                    while !stop.load(Ordering::Relaxed) {
+                        mad.say_raw(&many);
+                    }
+                });
+            }
+            let honest = Honest::start(site.port);
+            let_run(Duration::from_secs(3));
+            stop.store(true, Ordering::Relaxed);
+            honest.stop().0
+        });
+        assert!(gateway.rss_kib() < RSS_MAX_KIB, "{} KiB", gateway.rss_kib());
         p99
     });
 }

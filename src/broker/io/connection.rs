@@ -237,6 +237,7 @@ impl Connection {
         match shell.with_socket(self.id, |socket| socket.poll_read(cx, &mut read)) {
             // Without a socket there is nothing to wait for.
             None | Some(Poll::Pending) => return Read::Nothing,
+            // Frames or records that hold nothing for us, if not a signal.
             Some(Poll::Ready(Err(e))) if e.kind() == ErrorKind::Interrupted => return Read::Some(Turn::Hungry),
             Some(Poll::Ready(Err(e))) if e.kind() == ErrorKind::InvalidData => {
                 tracing::debug!(id = ?self.id, error = %e, "a connection is garbled");

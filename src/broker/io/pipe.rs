@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 use rustls::{ServerConfig, ServerConnection};
 use tokio::io::{AsyncRead, AsyncWrite as _, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::yield_now;
 
 /// Bytes that rustls may hold for a peer that does not read. One record of the largest size.
 const HELD_MAX: usize = 16 << 10;
@@ -99,6 +100,9 @@ impl Pipe {
     }
 
     /// Reads what is there, up to the buffer's end or the end of a turn. Ready without a byte at the end of all.
+    ///
+    /// # Errors
+    /// Of the kind `Interrupted`: what came has no content, and there may be more.
     pub(in crate::broker) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if !self.early.is_empty() {
             let n = self.early.len().min(buffer.remaining());
@@ -131,8 +135,7 @@ impl Pipe {
         take(tls, buffer)?;
         if buffer.filled().len() == before {
             // Records without content: others have their turn.
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+            return Poll::Ready(Err(ErrorKind::Interrupted.into()));
         }
         Poll::Ready(Ok(()))
     }
@@ -206,7 +209,12 @@ impl Pipe {
     /// At most this many bytes; none at the end of all.
     pub(in crate::broker) async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut buffer = ReadBuf::new(buffer);
-        poll_fn(|cx| self.poll_read(cx, &mut buffer)).await?;
+        while let Err(error) = poll_fn(|cx| self.poll_read(cx, &mut buffer)).await {
+            if error.kind() != ErrorKind::Interrupted {
+                return Err(error);
+            }
+            yield_now().await;
+        }
         Ok(buffer.filled().len())
     }
 

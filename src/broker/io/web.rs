@@ -12,9 +12,6 @@ use super::super::output::SLICES;
 use super::pipe::Pipe;
 use crate::transport::websocket::{self, Decoder, Event, code};
 
-/// Reads in one turn that bring nothing of MQTT: ten thousand pings fit into one.
-const EMPTY_READS: usize = 2;
-
 #[derive(Debug, Default)]
 pub(in crate::broker) struct Frames {
     decoder: Decoder,
@@ -85,44 +82,38 @@ impl Header {
 }
 
 impl Frames {
-    /// As [`Pipe::poll_read`], of MQTT alone. True: an answer waits to be written.
+    /// As [`Pipe::poll_read`], of MQTT alone.
     pub(in crate::broker) fn poll_read(&mut self, pipe: &mut Pipe, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        for _ in 0..EMPTY_READS {
-            if let Some(error) = self.failed {
-                return Poll::Ready(Err(io::Error::new(ErrorKind::InvalidData, error)));
-            }
-            if self.decoder.is_over() {
-                return Poll::Ready(Ok(()));
-            }
-            let before = buffer.filled().len();
-            std::task::ready!(pipe.poll_read(cx, buffer))?;
-            let came = buffer.filled_mut().get_mut(before..).unwrap_or_default();
-            if came.is_empty() {
-                return Poll::Ready(Ok(()));
-            }
-            let (control, closing) = (&mut self.control, &mut self.closing);
-            let mut answer = |event: Event<'_>| match event {
-                Event::Ping(_) | Event::Close(_) if *closing => {}
-                Event::Ping(payload) => control.put(websocket::pong(payload).as_ref()),
-                Event::Close(code) => {
-                    *closing = true;
-                    control.put(websocket::close(code).as_ref());
-                }
-                Event::None | Event::Data(_) => {}
-            };
-            let (n, result) = self.decoder.unwrap_in_place(came, &mut answer);
-            buffer.set_filled(before + n);
-            if let Err(error) = result {
-                self.failed = Some(error);
-                self.close(Some(error.code()));
-            }
-            if n > 0 {
-                // What came before the fault or the close is taken, too.
-                return Poll::Ready(Ok(()));
-            }
+        if let Some(error) = self.failed {
+            return Poll::Ready(Err(io::Error::new(ErrorKind::InvalidData, error)));
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        if self.decoder.is_over() {
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        std::task::ready!(pipe.poll_read(cx, buffer))?;
+        let came = buffer.filled_mut().get_mut(before..).unwrap_or_default();
+        if came.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        let (control, closing) = (&mut self.control, &mut self.closing);
+        let mut answer = |event: Event<'_>| match event {
+            Event::Ping(_) | Event::Close(_) if *closing => {}
+            Event::Ping(payload) => control.put(websocket::pong(payload).as_ref()),
+            Event::Close(code) => {
+                *closing = true;
+                control.put(websocket::close(code).as_ref());
+            }
+            Event::None | Event::Data(_) => {}
+        };
+        let (n, result) = self.decoder.unwrap_in_place(came, &mut answer);
+        buffer.set_filled(before + n);
+        if let Err(error) = result {
+            self.failed = Some(error);
+            self.close(Some(error.code()));
+        }
+        // What came before a fault or a close is taken, too. Ten thousand pings fit into one read: others have their turn.
+        Poll::Ready(if n > 0 { Ok(()) } else { Err(ErrorKind::Interrupted.into()) })
     }
 
     /// As [`Pipe::write`].
