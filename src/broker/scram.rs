@@ -87,14 +87,12 @@ impl Exchange for Login {
 }
 
 impl Login {
-    /// Of nobody's name they look like somebody's, and are always the same.
+    /// Of nobody's name they look like somebody's, and are always the same. They are made up for every name, so that each takes as long.
     fn keys_of(&self, name: &str) -> ScramKeys {
-        if let Some(keys) = self.users.get(name).and_then(|user| user.scram.clone()) {
-            return keys;
-        }
         let tag = hmac::sign(&self.decoys, name.as_bytes());
         let seed = <[u8; 32]>::try_from(tag.as_ref()).unwrap_or_default();
         let alike = seed.last_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
-        self.users.alike_in_scram(alike).cloned().unwrap_or_default().decoy(&seed)
+        let decoy = self.users.alike_in_scram(alike).cloned().unwrap_or_default().decoy(&seed);
+        self.users.get(name).and_then(|user| user.scram.clone()).unwrap_or(decoy)
     }
 }
