@@ -1,6 +1,7 @@
 //! Whose a session is, and what is left of it when its client comes back with other rights.
 
 use super::*;
+use crate::model::admin::Ask;
 use crate::model::{Due, DueState, Entry, Restored, SessionId, StateChange, StoredSession, SubscribeOptions, Subscription};
 
 const ROOT: &str = "user root\ntopic readwrite #\n";
@@ -161,5 +162,17 @@ fn a_session_that_comes_by_another_door_has_the_rights_of_that() {
         assert_eq!(bench.got(client), want, "by door {door}");
         bench.cut(client.id);
         bench.commit();
+    }
+}
+
+#[test]
+fn whose_a_session_is_is_told_also_while_nobody_is_there() {
+    for is in [Is::Connected, Is::Away, Is::Stored] {
+        let mut bench = session_of(Some("root"), is, ROOT);
+        let (reply, mut answer) = tokio::sync::oneshot::channel();
+        let now = bench.now();
+        bench.broker.ask(Ask::Client { id: "c".into(), from: 0, reply }, now);
+        let detail = answer.try_recv().expect("an answer").expect("there is such a session");
+        assert_eq!(detail.client.user.as_deref(), Some("root"), "{is:?}");
     }
 }
