@@ -1,6 +1,7 @@
 //! `tidegate import`: five mosquitto.conf files as sites have them. What carried over works in the real gateway; what did not is listed with its line.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -268,4 +269,27 @@ fn a_site_with_settings_by_listener() {
     let socket = socket(&imported.site);
     let by_socket = imported.site.run(&["pub", "--unix", socket.to_str().unwrap(), "-t", "any/d", "-m", "hello", "-q", "1"]);
     assert!(by_socket.status.success(), "{}", String::from_utf8_lossy(&by_socket.stderr));
+}
+
+/// At an installed site the site's file is there already, and its folder is the gateway's by its group.
+#[test]
+fn nothing_is_overwritten_or_half_done_and_the_gateway_may_read_what_was_made() {
+    let site = Site::new("");
+    passwords(&site, "passwd", &[("anna", "eins")]);
+    fs::write(site.path().join("mosquitto.conf"), format!("listener {} localhost\npassword_file passwd\n", free_port())).unwrap();
+    let new = site.path().join("new");
+    fs::create_dir(&new).unwrap();
+    // Only root may give it to a group that is not its own.
+    let given = chown(&new, None, Some(4_712)).is_ok();
+    let run = |output: &Path| site.run(&["import", "mosquitto.conf", "--copy-to", &text(&new), "--output", &text(output)]);
+    let before = fs::read(site.config()).unwrap();
+    let refused = run(&site.config());
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("already exists"), "{}", String::from_utf8_lossy(&refused.stderr));
+    assert_eq!((fs::read(site.config()).unwrap(), new.read_dir().unwrap().count()), (before, 0), "nothing was written");
+    let made = run(&new.join("site.toml"));
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let users = fs::metadata(new.join("users")).unwrap();
+    assert_eq!(users.mode() & 0o777, 0o640);
+    assert!(!given || users.gid() == 4_712, "the folder's group may read it");
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -45,6 +45,12 @@ pub fn import(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let copy_to = arguments.copy_to.as_deref().map(std::path::absolute).transpose().map_err(Failure::new)?;
     let id = arguments.id.clone().unwrap_or_else(host_name);
     let import = import::convert(&lines, &Disk, Request { id: &id, copy_to: copy_to.as_deref() });
+    // All or nothing: the next try would find what this one has left.
+    for path in import.files.iter().map(|file| &file.path).chain(&arguments.output) {
+        if path.symlink_metadata().is_ok() {
+            return Err(Failure::new(Error::Write { path: path.clone(), source: io::ErrorKind::AlreadyExists.into() }));
+        }
+    }
     if let Some(folder) = &copy_to {
         fs::create_dir_all(folder).map_err(|source| Failure::new(Error::Write { path: folder.clone(), source }))?;
     }
@@ -64,11 +70,20 @@ pub fn import(arguments: &Arguments) -> Result<ExitCode, Failure> {
     Ok(if arguments.strict && !import.left.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// What is there already is somebody's.
+/// What is there already is somebody's. A new file belongs to its folder's group: in /etc/tidegate that is the gateway's.
 fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
-    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
-    let written = file.and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
-    written.map_err(|source| Failure::new(Error::Write { path: path.to_owned(), source }))
+    let make = || {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let group = fs::metadata(folder)?.gid();
+        if group != file.metadata()?.gid() {
+            // Who may not give it to that group has made a file of its own.
+            let _ = fchown(&file, None, Some(group));
+        }
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    make().map_err(|source| Failure::new(Error::Write { path: path.to_owned(), source }))
 }
 
 /// The machine's name as a level of a topic.

@@ -100,14 +100,17 @@ pub fn convert(lines: &[Line], files: &dyn Files, request: Request<'_>) -> Impor
     Import { site, left, files: out.new_files, mistakes }
 }
 
+const PLUGIN: &str = "there are no plugins, and this one decides who comes in and what they may do: its listeners are left out";
+const PREFIXES: &str = "client ids are not restricted: its listeners are left out, for they would be open to others";
+
 /// Who comes in, for all listeners or for one (`per_listener_settings`).
 #[derive(Debug, Default, Clone)]
 struct Security {
     anonymous: Option<Line>,
     users: Option<Line>,
     acl: Option<Line>,
-    /// A plugin decides.
-    plugin: bool,
+    /// A line that keeps clients out, or from topics, and has no equivalent.
+    unfit: Option<(Line, &'static str)>,
 }
 
 struct Reading {
@@ -183,10 +186,8 @@ impl Reading {
             "allow_anonymous" => security.anonymous = Some(line.clone()),
             "password_file" => security.users = Some(line.clone()),
             "acl_file" => security.acl = Some(line.clone()),
-            "auth_plugin" | "plugin" => {
-                security.plugin = true;
-                self.left.push(line.left("there are no plugins; where one decided who comes in, nobody comes in without a name"));
-            }
+            "auth_plugin" | "plugin" => security.unfit = Some((line.clone(), PLUGIN)),
+            "clientid_prefixes" => security.unfit = Some((line.clone(), PREFIXES)),
             _ => return false,
         }
         true
@@ -214,7 +215,6 @@ fn why_not(word: &str) -> &'static str {
         "memory_limit" => "there is no limit in all; each kind of memory has its own in `[broker.limits]`",
         "allow_zero_length_clientid" => "clients without an id get one",
         "auto_id_prefix" => "ids that are given to clients without one have no prefix",
-        "clientid_prefixes" => "client ids are not restricted; the access list can name them (`client ID`)",
         "retain_available" => "messages are always retained for who asks for it",
         "psk_file" => "TLS is by certificates only",
         _ if word.starts_with("auth_opt_") || word.starts_with("plugin_opt_") => "there are no plugins",

@@ -118,12 +118,13 @@ fn lets_anonymous_in(common: &Security, listener: &Listener) -> bool {
     let own = &listener.security;
     let local_only = listener.line.is_none() && matches!(listener.bind, Bind::Localhost);
     let said = own.anonymous.as_ref().or(common.anonymous.as_ref()).map(Line::is_true);
-    said.unwrap_or(local_only) && !own.plugin && !common.plugin
+    said.unwrap_or(local_only)
 }
 
 /// Why a listener cannot be carried over: it would be more open than it was, or does not work.
 fn unfit(common: &Security, listener: &Listener, anonymous: bool) -> Option<(Line, &'static str)> {
-    if let Some(unfit) = &listener.unfit {
+    let unfit = [&listener.unfit, &listener.security.unfit, &common.unfit];
+    if let Some(unfit) = unfit.into_iter().find_map(Option::as_ref) {
         return Some(unfit.clone());
     }
     let users = listener.security.users.is_some() || common.users.is_some();
@@ -315,19 +316,26 @@ impl Out<'_> {
         path
     }
 
-    /// The file without the lines that we cannot read; each is in the list.
-    fn without_mistakes(&mut self, from: &Path, kind: &str, mut bytes: Vec<u8>) -> Vec<u8> {
+    /// The file without the lines that we cannot read; each is in the list. A line without which others would mean more stays, and with it the
+    /// file is refused.
+    fn without_mistakes(&mut self, from: &Path, kind: &str, bytes: Vec<u8>) -> Vec<u8> {
+        let (mut kept, mut read) = (bytes.clone(), bytes);
         for _ in 0..MISTAKES_MAX {
-            let read = if kind == "acl" { read_acl(&bytes).map(drop) } else { read_users(&bytes).map(drop) };
-            let Err((number, what)) = read else { break };
-            let end = if self.copy_to.is_some() { "the line is left out" } else { "the whole file is refused until this is right" };
+            let result = if kind == "acl" { read_acl(&read).map(drop) } else { read_users(&read).map(drop) };
+            let Err((number, what)) = result else { break };
+            let line = lines_of(&read).nth(number.saturating_sub(1)).unwrap_or_default().to_vec();
+            let goes = self.copy_to.is_some() && (kind == "users" || only_grants(&line));
+            let end = if goes { "the line is left out" } else { "the whole file is refused until this is right" };
             self.left.push(Left { file: from.display().to_string(), line: number, word: kind.to_owned(), why: format!("{what}; {end}") });
-            let mut lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
-            let Some(line) = lines.get_mut(number.saturating_sub(1)).filter(|line| !line.is_empty()) else { break };
-            *line = b"";
-            bytes = lines.join(&b'\n');
+            if line.is_empty() {
+                break;
+            }
+            read = without_line(&read, number);
+            if goes {
+                kept = without_line(&kept, number);
+            }
         }
-        bytes
+        kept
     }
 
     /// A bridge's password: the file that is to hold it.
@@ -341,6 +349,23 @@ impl Out<'_> {
         self.new_files.push(NewFile { path: path.clone(), bytes: line.value.clone().into_bytes() });
         path
     }
+}
+
+fn lines_of(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.split(|byte| *byte == b'\n')
+}
+
+/// The line becomes empty, so that the others keep their numbers.
+fn without_line(bytes: &[u8], number: usize) -> Vec<u8> {
+    let lines: Vec<&[u8]> = lines_of(bytes).enumerate().map(|(i, line)| if i + 1 == number { b"" } else { line }).collect();
+    lines.join(&b'\n')
+}
+
+/// Whether a line of an access list gives rights and does nothing else: it neither denies nor says whom what follows is for.
+fn only_grants(line: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(line);
+    let mut words = text.split_whitespace();
+    matches!(words.next(), Some("topic" | "pattern")) && words.next() != Some("deny")
 }
 
 fn origin(line: Option<&Line>) -> String {
