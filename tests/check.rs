@@ -157,6 +157,34 @@ fn every_shipped_file_passes_check() {
     }
 }
 
+/// The gateway would not start with them.
+#[test]
+fn mistakes_in_the_files_that_a_site_names_are_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let site = format!(
+        "[gateway]\nid = \"a\"\n[broker.access]\nusers = \"{}\"\nacl = \"{}\"\n[[broker.listener]]\nurl = \"tls://0.0.0.0:8883\"\n\
+         cert = \"{}\"\nkey = \"{}\"\n",
+        at("users"),
+        at("acl"),
+        at("cert"),
+        at("key")
+    );
+    let file = folder.path().join("site.toml");
+    std::fs::write(&file, site).expect("the file is written");
+    let absent = tidegate(&["check"], &file);
+    assert_eq!(absent.status.code(), Some(0), "they may come later: {}", text(&absent.stderr));
+    std::fs::write(at("users"), "anna\n").expect("the file is written");
+    std::fs::write(at("acl"), "user anna\ntopic reed a/#\n").expect("the file is written");
+    std::fs::write(at("cert"), "none").expect("the file is written");
+    std::fs::write(at("key"), "none").expect("the file is written");
+    let output = tidegate(&["check"], &file);
+    assert_eq!(output.status.code(), Some(2));
+    for said in [format!("error: {}:1: ", at("users")), format!("error: {}:2: \"reed\" is no access", at("acl")), at("cert")] {
+        assert!(text(&output.stderr).contains(&said), "{said}: {}", text(&output.stderr));
+    }
+}
+
 #[test]
 fn a_file_that_cannot_be_read_is_one_error() {
     let folder = tempfile::tempdir().expect("a folder");

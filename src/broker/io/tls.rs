@@ -34,6 +34,16 @@ pub enum TlsError {
     Rustls(#[from] rustls::Error),
 }
 
+impl Tls {
+    /// Whether a listener can be opened with these files. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The first file that cannot be used, and why.
+    pub fn check(&self) -> Result<(), TlsError> {
+        Secured::read(self).map(drop)
+    }
+}
+
 /// What a listener's handshakes want, until its files are read again.
 #[derive(Debug, Clone)]
 pub(in crate::broker) struct Secured {
