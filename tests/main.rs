@@ -6,6 +6,7 @@ mod acks_in_order;
 mod attacks;
 mod attacks_access;
 mod attacks_floods;
+mod attacks_upstream;
 mod bridge_loss;
 mod bridge_properties;
 mod bridge_reasons;

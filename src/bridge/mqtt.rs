@@ -264,6 +264,11 @@ fn never_in_time(options: &Options) -> u64 {
     (options.connect_timeout + options.ack_timeout).as_secs() + 60
 }
 
+/// Largest packet that the upstream may send, in bytes: answers are all that it has to say to us. The library makes some twenty times as much of a
+/// packet full of user properties, and reads ten packets before it gives us the first.
+const ANSWER_MAX: usize = 16 << 10;
+
+/// Of those that we send.
 fn largest_packet(options: &Options) -> usize {
     options.packet_max.saturating_add(size::GROWTH)
 }

@@ -238,6 +238,7 @@ impl State {
 
     fn throw_away(&mut self, now: Mono, cause: String) -> Option<Action> {
         if matches!(self.link, Link::Connecting { .. } | Link::Up { .. }) {
+            self.doubt();
             // Nothing may be offered to what is being thrown away; its last acknowledgements still count.
             self.link = Link::Ending { give_up: now + ENDING_MAX };
             return Some(Action::ThrowAway(cause));
@@ -340,9 +341,7 @@ impl State {
     }
 
     fn down(&mut self, down: Down, now: Mono) {
-        if let Link::Up { proved, .. } = self.link {
-            self.doubted = !proved;
-        }
+        self.doubt();
         self.pump.down(down.by_peer, now);
         self.round_at = None;
         let wait = match down.retry {
@@ -363,6 +362,13 @@ impl State {
             tracing::warn!(upstream = %self.options.name, cause = %down.cause, "upstream away; tried again until it is back");
         }
         self.last_error = Some(down.cause);
+    }
+
+    /// The connection ends; whether it has proved good.
+    fn doubt(&mut self) {
+        if let Link::Up { proved, .. } = self.link {
+            self.doubted = !proved;
+        }
     }
 
     /// Longest time without any sign of life: pings go out each `keep_alive`, so their traffic is missing twice.

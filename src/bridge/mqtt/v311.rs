@@ -8,7 +8,7 @@ use rumqttc::{
 
 use super::connection::{Loop, Papers, Raw};
 use super::verdict::{broken, chain, closed, lost};
-use super::{Client, largest_packet, size};
+use super::{ANSWER_MAX, Client, largest_packet, size};
 use crate::bridge::Options;
 use crate::bridge::sink::{Down, Terms};
 
@@ -23,7 +23,7 @@ pub fn open(options: &Options, papers: Papers) -> impl Loop {
     let mut mqtt = MqttOptions::new(options.client_id.as_str(), options.host.as_str(), options.port);
     let max = largest_packet(options);
     let keep_alive = size::whole_seconds(options.keep_alive, 0);
-    mqtt.set_clean_session(true).set_inflight(options.window.max(1)).set_max_packet_size(max, max).set_keep_alive(keep_alive);
+    mqtt.set_clean_session(true).set_inflight(options.window.max(1)).set_max_packet_size(ANSWER_MAX, max).set_keep_alive(keep_alive);
     if let Some(auth) = &options.auth {
         mqtt.set_credentials(auth.user.as_str(), papers.password.unwrap_or_default());
     }

@@ -17,7 +17,7 @@ use rumqttc::{Outgoing, TlsConfiguration, Transport};
 use super::connection::{Loop, Papers, Raw};
 use super::dialect::Ending;
 use super::verdict::{broken, chain, closed, dismissed, lost, not_let_in, refused};
-use super::{Client, largest_packet, size};
+use super::{ANSWER_MAX, Client, size};
 use crate::bridge::Options;
 use crate::bridge::sink::{Down, Parcel, Retry, Terms};
 use crate::model::Mono;
@@ -47,7 +47,7 @@ pub fn open(options: &Options, papers: Papers) -> impl Loop {
     let keep_alive = size::whole_seconds(options.keep_alive, KEEP_ALIVE_MIN);
     let mut properties = ConnectProperties::new();
     // The library takes it for the limit of what it reads, too.
-    properties.max_packet_size = Some(u32::try_from(largest_packet(options)).unwrap_or(u32::MAX));
+    properties.max_packet_size = Some(ANSWER_MAX as u32);
     mqtt.set_clean_start(true)
         .set_outgoing_inflight_upper_limit(window)
         .set_connect_properties(properties)

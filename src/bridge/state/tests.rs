@@ -141,6 +141,20 @@ fn an_acknowledgement_that_was_under_way_still_counts_when_the_connection_is_thr
     assert_eq!(bench.state.status(bench.now).acknowledged, 1);
 }
 
+/// The log says that it is away once, not at each connection that is given up.
+#[test]
+fn a_connection_that_is_thrown_away_before_it_proved_good_does_not_bring_the_upstream_back() {
+    let mut bench = Bench::connected();
+    for _ in 0..3 {
+        assert_eq!(bench.within(100), throws("no sign of life"));
+        bench.down("thrown away");
+        assert!(bench.state.away.is_some());
+        assert_eq!(bench.within(60), Some(Action::Connect));
+        bench.event(Event::Up(TERMS));
+        assert!(bench.state.away.is_some(), "it is not back yet");
+    }
+}
+
 #[test]
 fn silence_ends_a_connection_and_any_sign_of_life_delays_that() {
     let mut bench = Bench::connected();
