@@ -111,6 +111,7 @@ impl Broker {
                 }
                 work.spend(1);
             }
+            work.spend(self.access.take_spent());
             if let Some(replay) = self.conns.get_mut(id).and_then(|conn| conn.replays.front_mut()) {
                 replay.after = Some(topic);
             }

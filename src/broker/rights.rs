@@ -6,7 +6,7 @@
 //! Rights change when a client comes back, and when the site's lists are read anew. From then on everything is asked by the new ones; what sessions
 //! hold by their old ones is looked through in slices, and until that is done nothing leaves their queues.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -52,6 +52,8 @@ pub(super) struct Access {
     covering: HashMap<(u64, u64), bool>,
     /// Who was last asked about as the source of a message.
     source: RefCell<Option<Asked>>,
+    /// What it has cost to make rights of those who may be away, in deliveries, since it was last asked.
+    spent: Cell<usize>,
     /// Sources that came from the store, each once; those that no message has any more are thrown out as it doubles.
     sources: HashSet<Arc<Identity>>,
     full_at: usize,
@@ -75,9 +77,15 @@ impl Access {
             at: None,
             covering: HashMap::new(),
             source: RefCell::new(None),
+            spent: Cell::new(0),
             sources: HashSet::new(),
             full_at: 1_024,
         }
+    }
+
+    /// What it has cost to ask for the rights of those who may be away: many may have some of their own.
+    pub(super) fn take_spent(&self) -> usize {
+        self.spent.take()
     }
 
     /// By now. A session that is still to be looked through has its old ones.
@@ -201,7 +209,9 @@ impl Broker {
 
     /// Of who may be away by now: whose user is gone has none, whatever the lists still say of that name.
     fn rights_still(&self, identity: &Identity) -> Rc<Rights> {
-        if self.is_gone(identity) { Rc::new(Rights::nothing()) } else { self.rights_of(identity) }
+        let rights = if self.is_gone(identity) { Rc::new(Rights::nothing()) } else { self.rights_of(identity) };
+        self.access.spent.set(self.access.spent.get() + rights.weight() / RULES);
+        rights
     }
 
     /// Whether the session's client may receive what is published to `topic`.

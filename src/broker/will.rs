@@ -48,6 +48,7 @@ impl Broker {
             let session =
                 session.filter(|(index, serial)| self.sessions.get(*index).is_some_and(|s| s.serial == *serial)).map(|(index, _)| index);
             self.publish_will(will, of, session, &mut work);
+            work.spend(self.access.take_spent());
             if let Some(index) = session {
                 self.put_session(index);
             }

@@ -138,6 +138,26 @@ fn a_list_of_many_patterns_is_looked_through_in_turns() {
     assert!(clients.iter().all(|client| bench.end_of(client.id) == Some(End::RightLost)));
 }
 
+/// As what each of many sources might still publish is asked for in turns.
+#[test]
+fn retained_messages_of_sources_with_many_patterns_come_in_turns() {
+    let mut bench = Bench::new(&[]);
+    let patterns: String = (0..300).map(|n| format!("pattern write t{n}/%c\n")).collect();
+    bench.lists(&format!("{patterns}{ROOT}"), "", "");
+    for n in 0..100 {
+        let client = bench.user("u", &format!("c{n}"));
+        bench.publishes(client, &format!("t1/c{n}"), Note { retain: true, ..Note::default() });
+        bench.cut(client.id);
+    }
+    bench.commit();
+    let root = bench.user("root", "root");
+    let now = bench.now();
+    bench.broker.apply(root.id, &wire5::subscribe5(1, 0, &[("#", 0)]), now);
+    assert!(bench.broker.wants_turn(root.id), "not all in one turn");
+    bench.resume();
+    assert_eq!(bench.got(root).len(), 100);
+}
+
 /// The same lists again change nothing and cost nothing.
 #[test]
 fn lists_that_say_the_same_are_the_same() {
