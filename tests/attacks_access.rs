@@ -113,6 +113,46 @@ fn one_user_cannot_take_all_sessions() {
     assert_eq!(status.broker.limits.get("sessions_per_user"), Some(&2), "{:?}", status.broker.limits);
 }
 
+/// Nor can those who need none.
+#[test]
+fn nobody_cannot_take_all_sessions_where_others_have_names() {
+    let port = free_port();
+    let listener = format!("[[broker.listener]]\nurl = \"tcp://127.0.0.1:{port}\"\nanonymous = true\n");
+    let site = with_users(&format!("{listener}[broker.limits]\nsessions_max = 4\n"));
+    let _gateway = site.start();
+    let come = |name: &str, code: &str| format!("{name} > connect 5 session-expiry=600\n{name} < connack {code}\n");
+    let script = format!("{}{}{}c < closed", come("a", "0"), come("b", "0"), come("c", "0x97"));
+    hold(port, "r", &script).expect("half of them");
+    hold(site.port, "r", "z > connect 5 user=bert pass=two\nz < connack 0\nz < nothing").expect("there is room for bert");
+}
+
+/// Whoever knows one password and a client id could fill the disk with refusals.
+#[test]
+fn wanting_anothers_session_again_and_again_is_one_line_a_minute() {
+    let site = with_users("");
+    let _gateway = site.start();
+    let owner = "a > connect 5 id=pump user=anna pass=one session-expiry=600\na < connack 0\na > disconnect\na < closed";
+    hold(site.port, "r", owner).expect("anna has a session");
+    let again = "b > connect 5 id=pump user=bert pass=two\nb < connack 0x85\nb < closed";
+    (0..30).for_each(|_| hold(site.port, "r", again).expect("it stays anna's"));
+    let log = site.log();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("bert")).collect();
+    assert!(lines.len() == 1 && lines[0].contains("WARN") && lines[0].contains("user=\"bert\""), "{lines:#?}");
+}
+
+/// Lines about limits have an end in each minute. Whoever uses it up must not guess passwords unseen.
+#[test]
+fn limits_reached_under_many_names_hide_no_wrong_password() {
+    let site = with_users("[broker.limits]\nkeep_alive_max = \"30s\"\n");
+    let _gateway = site.start();
+    for n in 0..270 {
+        hold(site.port, "r", &format!("a > connect 5 id=many{n} user=anna pass=one keep=60\na < connack 0")).expect("anna comes in");
+    }
+    assert!(site.log().contains("more clients than are named in a minute"), "{}", site.log_tail());
+    hold(site.port, "r", "b > connect 5 user=bert pass=guess\nb < connack 0x86\nb < closed").expect("it is wrong");
+    assert!(site.log().lines().any(|line| line.contains("client not let in") && line.contains("bert")), "{}", site.log_tail());
+}
+
 #[test]
 fn filters_are_looked_through_to_what_they_would_match() {
     let port = free_port();

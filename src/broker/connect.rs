@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::alias::AliasesOut;
 use super::apply::Step;
 use super::conn::Hold;
+use super::door::Listener;
 use super::end::End;
 use super::id::{ConnId, SessionIndex};
 use super::limit::{Limit, Who};
@@ -143,11 +144,18 @@ impl Broker {
         Ok(())
     }
 
-    /// Of those that users with a name may have.
+    /// Those of nobody are one user's where anybody has a name.
     fn has_its_share_of_sessions(&self, id: ConnId) -> bool {
-        let Some(user) = self.conns.get(id).and_then(|conn| conn.user.as_ref()) else { return false };
-        let max = self.limits.sessions_per_user();
-        self.sessions.len() >= max && self.sessions.iter().filter(|(_, session)| session.user.as_ref() == Some(user)).count() >= max
+        let (user, max) = (self.conns.get(id).and_then(|conn| conn.user.as_ref()), self.limits.sessions_per_user());
+        if self.sessions.len() < max || (user.is_none() && !self.may_know_somebody()) {
+            return false;
+        }
+        self.sessions.iter().filter(|(_, session)| session.user.as_ref() == user).count() >= max
+    }
+
+    /// Whether a client may have a name here.
+    fn may_know_somebody(&self) -> bool {
+        self.policy.realms.iter().any(|realm| realm.users.is_some()) || self.doors.iter().any(Listener::names_clients)
     }
 
     fn check_will(&self, client: &str, will: &Will<'_>) -> Result<(), End> {

@@ -83,6 +83,11 @@ impl Listener {
         self.tls.is_some() || self.web.is_some() || !self.proxy_from.is_empty()
     }
 
+    /// Whether the door itself may know who comes in: by a certificate, or by the kernel's word.
+    pub(super) fn names_clients(&self) -> bool {
+        self.peer_users || self.tls.as_ref().is_some_and(|tls| tls.clients.is_some())
+    }
+
     /// `tcp`, `tls`, `ws`, `wss` or `unix`.
     pub const fn scheme(&self) -> &'static str {
         match (&self.at, &self.tls, &self.web) {

@@ -200,11 +200,13 @@ pub(super) enum Who {
 pub(super) struct Reached {
     counts: [u64; Limit::ALL.len()],
     said: Said,
+    /// Lines of other kinds: those of a client that reaches limits under many names keep none of these back.
+    others: Said,
 }
 
 impl Default for Reached {
     fn default() -> Self {
-        Self { counts: [0; Limit::ALL.len()], said: Said::default() }
+        Self { counts: [0; Limit::ALL.len()], said: Said::default(), others: Said::default() }
     }
 }
 
@@ -259,8 +261,8 @@ impl Broker {
 
     /// Whether a line about `what` of this peer may be written: not if there was one less than a minute ago.
     pub(super) fn may_say(&mut self, what: &str, peer: Peer) -> bool {
-        let key = self.reached.said.hasher.hash_one((what, peer.origin()));
-        self.reached.said.may_say(key, self.now.mono) == Say::This
+        let key = self.reached.others.hasher.hash_one((what, peer.origin()));
+        self.reached.others.may_say(key, self.now.mono) == Say::This
     }
 
     fn name(&self, who: Who) -> (Option<Rc<str>>, Option<Peer>) {

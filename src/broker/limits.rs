@@ -67,7 +67,8 @@ pub struct Limits {
     /// Sessions, those of clients that are away included; a further client is refused (0x97; 3.x: 0x03). `None`: four for each connection
     /// that may be there.
     pub sessions_max: Option<usize>,
-    /// Sessions of one named user, as for `sessions_max`. `None`: half of them.
+    /// Sessions of one named user, and where any listener knows users those of all anonymous clients together; as for `sessions_max`. `None`:
+    /// half of them.
     pub sessions_per_user: Option<usize>,
     /// Longest session expiry interval in seconds; a client that asks for more has its session for so long, and is told so in 5.0. `u32::MAX`:
     /// as long as clients want, for ever with 3.x's persistent sessions.

@@ -366,7 +366,9 @@ impl Broker {
         let may = |topic: &Topic| rights.may_receive(topic.as_str());
         let sent = session.inflight.take_unless(&self.budget, |s| s.message.as_ref().is_none_or(|m| may(&m.topic)));
         let waiting = session.queue.take_unless(&self.budget, |w| may(&w.message.topic));
-        session.filters.retain(|subscription| !lost.contains(&subscription.filter));
+        // They stand in the same order.
+        let mut next = lost.iter().peekable();
+        session.filters.retain(|subscription| next.next_if(|filter| **filter == subscription.filter).is_none());
         lost.iter().for_each(|filter| session.replays.remove(filter));
         if !lost.is_empty() || !sent.is_empty() || !waiting.is_empty() {
             let client = Rc::clone(&session.client);

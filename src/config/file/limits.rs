@@ -105,7 +105,7 @@ pub const LIMITS: Section = Section {
             "sessions_per_user",
             Whole(1, 1_000_000),
             Depends("half of `sessions_max`", "100"),
-            "sessions of one user with a name; as for `sessions_max`",
+            "sessions of one user, and of all anonymous clients together where a listener knows users; as for `sessions_max`",
         ),
         key(
             "session_expiry_max",
